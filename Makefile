@@ -1,0 +1,49 @@
+# The task runner. Every target makes .venv by itself; nothing else has to be installed first.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+ROOMS := workers durable_objects d1
+CODE := $(ROOMS) tests bench examples docs
+
+.PHONY: help setup dev test check format bench docs clean
+help:
+	@echo "make dev     serve the demo app on http://127.0.0.1:8787"
+	@echo "make test    run the tests"
+	@echo "make check   format, lint, types, import contracts"
+	@echo "make bench   run the benchmarks"
+	@echo "make docs    regenerate the reference pages from the code"
+	@echo "make format  rewrite the code in the project's format"
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flarelet needs Python 3.11 or newer")'
+	@echo "Installing into .venv (once) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+dev: $(READY)
+	@exec $(BIN)/flarelet dev
+
+test: $(READY)
+	$(BIN)/python -m pytest -n auto -q
+
+check: $(READY)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/pyright $(ROOMS)
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY)
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+bench: $(READY)
+	$(BIN)/python bench/run.py
+
+docs: $(READY)
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis dist
