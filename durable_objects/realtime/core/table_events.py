@@ -1,0 +1,67 @@
+"""From a committed row change to the rest of a `db_change` frame.
+
+JSON has fewer values than SQLite. Chosen here: a BLOB is a list of its bytes as integers (as D1's own JSON shows it);
++-Infinity is null (as JSON.stringify makes it); integers keep every digit, also beyond 2^53, where JavaScript rounds.
+`data` is the new row, and for DELETE the old one, because clients read `data.id` there; `new` repeats `data` for
+INSERT and UPDATE, the other documented name of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from d1.changes import Commit, RowChange
+from durable_objects.realtime.core.protocol import dumps
+
+__all__ = ["TableEvent", "lost_events", "row_json", "table_event"]
+
+Kind = Literal["db_change", "resync"]
+
+
+@dataclass(frozen=True, slots=True)
+class TableEvent:
+    """What subscribers of a table are told; `rest` completes a frame after its topic.
+
+    `resync`: changes were lost or cannot be described; the client should read the table again.
+    """
+
+    kind: Kind
+    rest: str
+
+
+def table_event(change: RowChange, commit: Commit) -> TableEvent | None:
+    """Return what a change of `commit` says to subscribers; a change of the schema says nothing."""
+    place = f',"timestamp":{commit.at_ms},"seq":{change.seq},"txn":{commit.txn}}}'
+    if change.type == "SCHEMA":
+        return None
+    if change.type == "RESYNC":
+        return TableEvent("resync", place)
+    if change.type == "DELETE":
+        old = row_json(change.old if change.old is not None else change.data)
+        return TableEvent("db_change", f',"operation":"DELETE","data":{old},"old":{old}{place}')
+    data = row_json(change.data)
+    old = f',"old":{row_json(change.old)}' if change.type == "UPDATE" and change.old is not None else ""
+    return TableEvent("db_change", f',"operation":"{change.type}","data":{data},"new":{data}{old}{place}')
+
+
+def lost_events(at_ms: int) -> TableEvent:
+    """Return the event that says changes of a table were dropped on their way."""
+    return TableEvent("resync", f',"timestamp":{at_ms}}}')
+
+
+def row_json(row: Mapping[str, object] | None) -> str:
+    """Return a row as JSON text; no row is an empty object, so that readers of its columns never meet null."""
+    if row is None:
+        return "{}"
+    return dumps({name: _json_value(value) for name, value in row.items()})
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, bytes):
+        return list(value)
+    return value
