@@ -18,7 +18,7 @@
  * - A handler that throws never stops the others.
  *
  * Frames are JSON text. Out: subscribe, unsubscribe, publish, track, untrack, ping.
- * In: subscribed, event, db_change, resync, ack, error, pong; whatever else arrives is ignored.
+ * In: subscribed, event, chat_message, db_change, resync, ack, error, pong; whatever else arrives is ignored.
  */
 
 const FIRST_RETRY_MS = 1_000;
@@ -293,6 +293,7 @@ class Channel {
   }
 
   _received(frame) {
+    if (frame.type === "chat_message") frame = { ...frame, type: "event", event: "chat_message" };
     if (frame.type === "event") {
       this.#follow(frame);
       for (const name of [frame.event, "*"]) this.#events.get(name)?.forEach((handler) => call(handler, frame));

@@ -130,7 +130,7 @@ def _parse(order: dict[str, Any]) -> tuple[str, int]:
     """Return the customer and the amount in cents, or refuse with what is wrong."""
     customer, amount = order.get("customer"), order.get("amount")
     if not isinstance(customer, str) or not 1 <= len(customer := " ".join(customer.split())) <= MAX_CUSTOMER:
-        raise Refused(400, f"customer must be a name of 1 to {MAX_CUSTOMER} characters")
+        raise Refused(400, f"customer must have 1 to {MAX_CUSTOMER} characters")
     if isinstance(amount, bool) or not isinstance(amount, str | int | float) or len(str(amount)) > MAX_AMOUNT_DIGITS:
         raise Refused(400, "amount must be a number, like 12.50")
     try:

@@ -131,8 +131,9 @@ for (const idea of panel.querySelectorAll(".ai-ideas button")) {
 
 topic.onMembers((members) => {
   find("viewers").textContent = String(members.length);
+  const selfFirst = members.toSorted((a, b) => (b.userId === user.id) - (a.userId === user.id));
   panel.querySelector(".people").replaceChildren(
-    ...members.map(({ userId, state }) => {
+    ...selfFirst.map(({ userId, state }) => {
       const name = String(state.name || userId);
       return element("li", {}, avatar(userId, name), element("span", {}, userId === user.id ? "You" : name));
     }),

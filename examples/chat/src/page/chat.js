@@ -58,7 +58,7 @@ function showFrame({ id, data, userId, timestamp }) {
 }
 
 function showStored({ id, data, user_id, event, created_at }) {
-  if (event === "message") show({ id, by: user_id ?? "", name: data.name, text: data.text, at: created_at });
+  if (event === "message" || event === "chat_message") show({ id, by: user_id ?? "", name: data.name, text: data.text, at: created_at });
 }
 
 /** Fetch stored messages backwards, until they meet what is already on the screen. */
@@ -105,6 +105,7 @@ function scrollToEnd() {
 }
 
 room.onEvent("message", showFrame);
+room.onEvent("chat_message", showFrame); // what is said with the public clients' chat()
 room.onReady(() => catchUp().catch((error) => console.error(error)));
 room.onRefused(({ id, message }) => {
   const refused = messages.get(id)?.node;
@@ -128,6 +129,7 @@ function myName() {
 function showPeople(members) {
   const named = members.map(({ userId, state }) => ({ userId, name: String(state.name || userId) }));
   named.sort((a, b) => a.name.localeCompare(b.name));
+  panel.querySelector(".chat-count").textContent = String(named.length);
   find("presence").replaceChildren(
     ...named.map(({ userId, name }) => {
       const label = userId === user.id ? `${name} (you)` : name;
