@@ -1,0 +1,1 @@
+"""What runs a Worker: configuration, loading, bindings, dispatch and the edge that speaks HTTP."""

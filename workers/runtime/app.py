@@ -1,0 +1,271 @@
+"""The composition root: a checked configuration becomes a running application.
+
+This is the only place that knows every room. `App.open` builds databases, the object host, the Worker and realtime, in
+that order, and takes them down in the reverse order; one TaskGroup owns every task the Worker leaves running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import TYPE_CHECKING
+
+from d1.database import D1Database
+from d1.engine import Engine
+from durable_objects.clock import Clock, SystemClock
+from durable_objects.host import Host
+from durable_objects.ids import IdFactory
+from durable_objects.namespace import DurableObjectNamespace
+from durable_objects.realtime.core.settings import BUILT_IN_CLASS, RealtimeSettings, TopicClass
+from workers.compat import ambient, web
+from workers.request import Request
+from workers.response import Response
+from workers.runtime import bindings
+from workers.runtime.change_feed import ChangeFeed
+from workers.runtime.config.load import Project, load
+from workers.runtime.config.models import RealtimeSection
+from workers.runtime.dispatch import Dispatcher
+from workers.runtime.isolate import Isolate, Outbound
+from workers.runtime.loader import ModuleSpace
+
+if TYPE_CHECKING:
+    from durable_objects.realtime.gateway import Realtime
+
+__all__ = ["App", "StateInUse"]
+
+_D1_KEY = "miniflare-D1DatabaseObject"
+_DRAIN_S = 3.0
+# Whether realtime might answer: a cheap look, before the URL is taken apart.
+_REALTIME_PATH = re.compile(r"^https?://[^/]+/(?:api/(?:v1/public/)?realtime|v1/realtime|realtime|internal/hooks/rpc)")
+
+
+class StateInUse(Exception):
+    """Another process has the state folder open; two writers would lose each other's data."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} is in use by another flarelet; stop it or choose another folder with --persist-to")
+
+
+class App:
+    """One Worker with its bindings, ready to answer."""
+
+    def __init__(self, project: Project, state: Path, tasks: asyncio.TaskGroup, clock: Clock) -> None:
+        self.project = project
+        self.state = state
+        self.warnings: list[str] = list(project.warnings)
+        """Lines the person at the terminal should read once."""
+        self.databases: dict[str, D1Database] = {}
+        self._tasks = tasks
+        self._clock = clock
+        self._feeds: dict[str, ChangeFeed] = {}
+        self._realtime: Realtime | None = None
+        self._realtime_answers = False
+        self._isolate: Isolate
+        self._dispatcher: Dispatcher
+        self._host: Host
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        config: Project | Path,
+        *,
+        persist_to: Path | None = None,
+        outbound: Outbound | None = None,
+        clock: Clock | None = None,
+        random: Random | None = None,
+    ) -> AsyncGenerator[App, None]:
+        """Run the application of a configuration inside the `async with` block.
+
+        Args:
+            config: A loaded project, or the path of a configuration file.
+            persist_to: Folder for state; by default `.wrangler/state` beside the configuration file.
+            outbound: The way to the network for `fetch`; without it, outbound requests fail.
+            clock: Source of dates.
+            random: Source of randomness.
+
+        Raises:
+            ConfigError: A binding cannot be made as configured.
+            LoadError: The Worker's source cannot be loaded.
+        """
+        project = config if isinstance(config, Project) else load(config)
+        clock, random = clock or SystemClock(), random or SystemRandom()
+        bindings.check_names(project)
+        async with AsyncExitStack() as stack:
+            state = (persist_to or project.directory / ".wrangler" / "state") / "v3"
+            stack.callback(_lock(state))
+            tasks = asyncio.TaskGroup()
+            await tasks.__aenter__()
+            # Without the error of the block: a TaskGroup would wrap what the caller raised.
+            stack.push_async_callback(tasks.__aexit__, None, None, None)
+            app = cls(project, state, tasks, clock)
+            await app._build(stack, outbound or _no_network, random)
+            yield app
+
+    async def _build(self, stack: AsyncExitStack, outbound: Outbound, random: Random) -> None:
+        project = self.project
+        main = project.main
+        if main is None and self._realtime_section is None:
+            raise project.error("main", 'is required: the Worker\'s main module, for example "src/entry.py"')
+        if main is not None and not main.is_file():
+            raise project.error("main", f"{main} does not exist")
+        host = self._host = Host(self.state / "do", clock=self._clock, random=random)
+        isolate = self._isolate = Isolate(project.name, ModuleSpace(main) if main else None, self._tasks, outbound)
+        stack.callback(isolate.unload)
+        for entry in project.settings.d1_databases:
+            self._open_database(entry.binding, entry.local_id)
+        stack.push_async_callback(self._close_databases)
+        stack.push_async_callback(isolate.drain, _DRAIN_S)
+        stack.push_async_callback(host.close)
+        isolate.bind({**bindings.plain(project), **self.databases, **bindings.unavailable(project.settings)})
+        isolate.load()
+        found, warnings = bindings.namespaces(project, host, isolate.ambient, isolate.module)
+        isolate.bind(found)
+        self._warn(warnings)
+        section = self._realtime_section
+        if section is not None:
+            self._realtime = self._open_realtime(section, random)
+            self._realtime_answers = section.routes
+            isolate.bind({section.binding: self._realtime})
+        self._dispatcher = Dispatcher(isolate, self._clock)
+        if isolate.module is not None and not self._dispatcher.has_fetch and self._realtime is None:
+            self.warnings.append(f"{project.settings.main} exports no Default class with fetch and no on_fetch")
+        await host.start()
+
+    @property
+    def _realtime_section(self) -> RealtimeSection | None:
+        flarelet = self.project.settings.flarelet
+        return flarelet.realtime if flarelet is not None else None
+
+    def _warn(self, warnings: list[str]) -> None:
+        self.warnings += warnings
+        stand_ins = bindings.unavailable(self.project.settings).values()
+        self.warnings += [f"{self.project.path.name}: {stand_in}" for stand_in in stand_ins]
+
+    def _open_database(self, binding: str, local_id: str) -> None:
+        feed = ChangeFeed()
+        path = self.state / "d1" / _D1_KEY / f"{IdFactory(_D1_KEY).from_name(local_id)}.sqlite"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        engine = Engine.open(path, on_commit=feed.committed)
+        database = D1Database(engine, binding)
+        feed.attach(engine, database)
+        self._feeds[binding] = feed
+        self.databases[binding] = database
+
+    async def _close_databases(self) -> None:
+        for feed in self._feeds.values():
+            await feed.close()
+
+    def _open_realtime(self, section: RealtimeSection, random: Random) -> Realtime:
+        from durable_objects.realtime.gateway import Realtime
+
+        feed = None
+        if section.database is not None:
+            feed = self._feeds.get(section.database)
+            if feed is None:
+                known = ", ".join(self._feeds) or "none"
+                raise self.project.error(
+                    "flarelet.realtime.database", f'there is no D1 binding "{section.database}"; configured: {known}'
+                )
+        try:
+            settings = RealtimeSettings(
+                project=section.project or self.project.name,
+                database=section.database,
+                public_keys=tuple(section.public_keys),
+                secret_keys=tuple(section.secret_keys),
+                topics=tuple(TopicClass(topic.pattern, topic.class_name) for topic in section.topics),
+                routes=section.routes,
+                **section.limits(),
+            )
+        except ValueError as error:
+            raise self.project.error("flarelet.realtime", str(error)) from error
+        realtime = Realtime(settings, self._topic_namespaces(section), feed, clock=self._clock, random=random)
+        if feed is not None:
+            feed.listen(realtime.table_changes)
+        return realtime
+
+    def _topic_namespaces(self, section: RealtimeSection) -> dict[str, DurableObjectNamespace]:
+        """Return a namespace for every class a topic may run, the built-in one among them."""
+        from durable_objects.realtime.topic_object import TopicObject
+
+        ambient, module = self._isolate.ambient, self._isolate.module
+        classes: dict[str, type] = {BUILT_IN_CLASS: TopicObject}
+        for number, topic in enumerate(section.topics):
+            key = f"flarelet.realtime.topics.{number}.class_name"
+            found = bindings.find_class(self.project, module, key, topic.class_name)
+            if not issubclass(found, TopicObject):
+                raise self.project.error(key, f'"{topic.class_name}" is not a subclass of durable_objects.TopicObject')
+            classes[topic.class_name] = found
+        return {
+            name: bindings.object_namespace(self.project, self._host, ambient, found, name)
+            for name, found in classes.items()
+        }
+
+    # -- events
+
+    async def respond(self, request: web.Request) -> web.Response:
+        """Answer one request: realtime's own endpoints first, then the Worker."""
+        if self._realtime_answers and _REALTIME_PATH.search(request.url) is not None:
+            answer = await self._answer_realtime(request)
+            if answer is not None:
+                return answer
+        return await self._dispatcher.fetch(request)
+
+    async def _answer_realtime(self, request: web.Request) -> web.Response | None:
+        assert self._realtime is not None
+        with ambient.enter(self._isolate.ambient):
+            try:
+                answer = await self._realtime.answer(Request(request))
+            except Exception as error:  # a request
+                return self._dispatcher.failure(error)
+        return None if answer is None else answer.js_object
+
+    def failure(self, error: BaseException) -> web.Response:
+        """Return the 500 for a response that could not be sent."""
+        return self._dispatcher.failure(error)
+
+    async def handle(self, request: Request) -> Response:
+        """Answer a request made in this process, as `dispatchFetch` does."""
+        return Response(await self.respond(request.js_object))
+
+    async def scheduled(self, cron: str = "", at_ms: int | None = None) -> tuple[str, bool]:
+        """Run the Worker's `scheduled` handler; return its outcome and whether it asked for no retry."""
+        return await self._dispatcher.scheduled(cron, self._clock.now_ms() if at_ms is None else at_ms)
+
+    async def close_objects(self, code: int = 1012) -> None:
+        """Commit and stop every Durable Object; their sockets are closed with `code`."""
+        await self._host.close(code)
+
+    @property
+    def realtime_is_open(self) -> bool:
+        """True when realtime is on and no key protects it."""
+        section = self._realtime_section
+        return section is not None and not (section.public_keys or section.secret_keys)
+
+
+def _lock(folder: Path) -> Callable[[], None]:
+    """Claim a state folder for this process; return what gives it back. A killed process holds nothing.
+
+    Raises:
+        StateInUse: Another process has claimed it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows: SQLite's own locks are what there is
+        return lambda: None
+    file = (folder / ".flarelet.lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise StateInUse(folder) from None
+    return file.close
+
+
+async def _no_network(request: web.Request) -> web.Response:
+    raise OSError(f"no way to the network is configured here: {request.url}")

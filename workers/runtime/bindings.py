@@ -1,0 +1,184 @@
+"""What the configuration lists becomes what a Worker finds in `env`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel
+
+from durable_objects.host import Host, ObjectClass
+from durable_objects.namespace import DurableObjectNamespace
+from workers.compat.ambient import Ambient
+from workers.compat.proxies import JsDict, JsException
+from workers.entrypoints import DurableObject
+from workers.runtime.config.load import Project
+from workers.runtime.config.models import Environment
+from workers.runtime.loader import exported_classes
+
+__all__ = ["Unavailable", "check_names", "find_class", "namespaces", "object_namespace", "plain", "unavailable"]
+
+_KINDS = {
+    "kv_namespaces": "KV",
+    "r2_buckets": "R2",
+    "services": "service binding",
+    "workflows": "Workflows",
+    "ratelimits": "rate limiting",
+    "analytics_engine_datasets": "Analytics Engine",
+    "vectorize": "Vectorize",
+    "hyperdrive": "Hyperdrive",
+    "send_email": "email",
+    "mtls_certificates": "mTLS certificate",
+    "secrets_store_secrets": "Secrets Store",
+    "vpc_services": "VPC service",
+    "worker_loaders": "Worker Loader",
+    "images": "Images",
+    "media": "Media",
+    "ai": "Workers AI",
+    "browser": "Browser Rendering",
+}
+_LOCAL_VERSION = "00000000-0000-0000-0000-000000000000"
+
+
+class Unavailable:
+    """A configured binding of a kind that is not served; using it says so."""
+
+    def __init__(self, name: str, kind: str) -> None:
+        self.__dict__["_text"] = f"env.{name} is a {kind} binding, which this runtime does not serve yet"
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        raise JsException(self.__dict__["_text"])
+
+    def __repr__(self) -> str:
+        return str(self.__dict__["_text"])
+
+
+def plain(project: Project) -> dict[str, object]:
+    """Return the values that need nothing else: vars, secrets and version metadata."""
+    values: dict[str, object] = {name: JsDict.wrap(value) for name, value in project.settings.vars.items()}
+    values.update(project.dev_vars)
+    version = project.settings.version_metadata
+    if version is not None and version.binding:
+        values[version.binding] = JsDict(id=_LOCAL_VERSION, tag="", timestamp="1970-01-01T00:00:00.000Z")
+    return values
+
+
+def unavailable(settings: Environment) -> dict[str, Unavailable]:
+    """Return stand-ins for configured bindings that are not served."""
+    found = {name: Unavailable(name, kind) for name, kind in _unserved(settings)}
+    for producer in settings.queues.get("producers", []):
+        if isinstance(producer, Mapping) and isinstance(producer.get("binding"), str):
+            name = str(producer["binding"])
+            found[name] = Unavailable(name, "queue")
+    if settings.assets is not None and settings.assets.binding:
+        found[settings.assets.binding] = Unavailable(settings.assets.binding, "static assets")
+    return found
+
+
+def _unserved(settings: Environment) -> Iterator[tuple[str, str]]:
+    for key, kind in _KINDS.items():
+        section: Any = getattr(settings, key)
+        for entry in section if isinstance(section, list) else [section]:
+            if isinstance(entry, BaseModel):
+                name = getattr(entry, "binding", None) or getattr(entry, "name", None)
+                if isinstance(name, str):
+                    yield name, kind
+
+
+def check_names(project: Project) -> None:
+    """Refuse a configuration in which two bindings want one name.
+
+    Raises:
+        ConfigError: Both keys are named.
+    """
+    settings, taken = project.settings, dict[str, str]()
+    claims = [(name, f"vars.{name}") for name in settings.vars]
+    claims += [(entry.binding, f"d1_databases.{n}.binding") for n, entry in enumerate(settings.d1_databases)]
+    claims += [
+        (entry.name, f"durable_objects.bindings.{n}.name") for n, entry in enumerate(settings.durable_objects.bindings)
+    ]
+    claims += [(name, kind) for name, kind in _unserved(settings)]
+    if settings.flarelet is not None and settings.flarelet.realtime is not None:
+        claims.append((settings.flarelet.realtime.binding, "flarelet.realtime.binding"))
+    for name, key in claims:
+        if name in taken:
+            raise project.error(key, f'"{name}" is also the name of {taken[name]}')
+        taken[name] = key
+
+
+def storage_kind(project: Project, class_name: str) -> bool | None:
+    """Say whether migrations give a class SQLite storage (True), the older kind (False) or do not mention it (None)."""
+    kind: dict[str, bool] = {}
+    for step in project.settings.migrations:
+        kind.update(dict.fromkeys(step.new_classes, False))
+        kind.update(dict.fromkeys(step.new_sqlite_classes, True))
+        for renamed in step.renamed_classes:
+            if renamed.old in kind:
+                kind[renamed.new] = kind.pop(renamed.old)
+        for deleted in step.deleted_classes:
+            kind.pop(deleted, None)
+    return kind.get(class_name)
+
+
+def find_class(project: Project, module: ModuleType | None, key: str, class_name: str) -> type[Any]:
+    """Return a Durable Object class of the Worker's main module.
+
+    Raises:
+        ConfigError: The main module has no such class, or it is something else; the configuration key is named.
+    """
+    found = getattr(module, class_name, None)
+    if isinstance(found, type):
+        return found
+    main = project.settings.main
+    if main is None or module is None:
+        raise project.error(key, f'there is no main module to find "{class_name}" in; set "main"')
+    known = ", ".join(sorted(exported_classes(module, (DurableObject,)))) or "no Durable Object class"
+    raise project.error(key, f'{main} has no class "{class_name}"; it exports {known}')
+
+
+def object_namespace(
+    project: Project, host: Host, ambient: Ambient, cls: type[Any], name: str
+) -> DurableObjectNamespace:
+    """Return the namespace of a class under its own key, `<worker>-<Class>`."""
+    spec = ObjectClass(
+        unique_key=f"{project.name}-{name}",
+        cls=cls,
+        env=ambient.env,
+        is_sqlite=storage_kind(project, name) is not False,
+        ambient=ambient,
+    )
+    return host.namespace(spec)
+
+
+def namespaces(
+    project: Project, host: Host, ambient: Ambient, module: ModuleType | None
+) -> tuple[dict[str, object], list[str]]:
+    """Return the Durable Object bindings, and warnings about them.
+
+    Raises:
+        ConfigError: A binding names a class that the main module does not have.
+    """
+    found: dict[str, object] = {}
+    warnings: list[str] = []
+    made: dict[str, DurableObjectNamespace] = {}
+    for number, binding in enumerate(project.settings.durable_objects.bindings):
+        if binding.script_name not in (None, project.name, project.settings.name):
+            found[binding.name] = Unavailable(
+                binding.name, f'Durable Object of another Worker ("{binding.script_name}")'
+            )
+            warnings.append(f"env.{binding.name}: Durable Objects of another Worker are not served yet")
+            continue
+        class_name = binding.class_name
+        if class_name not in made:
+            cls = find_class(project, module, f"durable_objects.bindings.{number}.class_name", class_name)
+            made[class_name] = object_namespace(project, host, ambient, cls, class_name)
+            if storage_kind(project, class_name) is None:
+                warnings.append(
+                    f'{project.path.name}: no migration introduces the class "{class_name}"; it is served with SQLite '
+                    "storage, but a deployment needs a [[migrations]] entry with new_sqlite_classes"
+                )
+        found[binding.name] = made[class_name]
+    return found, warnings

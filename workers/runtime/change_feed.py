@@ -1,0 +1,67 @@
+"""The only joint of D1 and realtime: a commit goes to its table topics, and watched tables are captured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from d1.changes import Commit
+from d1.database import D1Database
+from d1.engine import Engine
+
+__all__ = ["ChangeFeed"]
+
+
+class ChangeFeed:
+    """Commits of one database on their way to realtime; the `TableWatch` that realtime asks to arm capture."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._database: D1Database | None = None
+        self._listener: Callable[[Commit], None] | None = None
+
+    def attach(self, engine: Engine, database: D1Database) -> None:
+        """Name the database this feed is of; it exists after the feed because it is given `committed`."""
+        self._engine, self._database = engine, database
+
+    async def close(self) -> None:
+        """Close the database."""
+        if self._engine is not None:
+            await self._engine.close()
+
+    def listen(self, listener: Callable[[Commit], None]) -> None:
+        """Send every commit with captured changes to `listener`, in commit order, on the loop's thread."""
+        self._listener = listener
+
+    def committed(self, commit: Commit) -> None:
+        """Take a commit from the engine."""
+        if self._listener is not None:
+            self._listener(commit)
+
+    async def watch(self, table: str) -> str | None:
+        """Capture a table's changes from now on; return its real name, None when there is no such table."""
+        engine = self._engine
+        if engine is None:
+            return None
+        folded = table.casefold()
+        name = next((known for known in engine.tables() if known.casefold() == folded), None)
+        if name is None or not await engine.watch_async(name):
+            return None
+        return name
+
+    def unwatch(self, table: str) -> None:
+        """Stop capturing for one watcher; the table is captured as long as anybody watches it."""
+        if self._engine is not None:
+            self._engine.unwatch(table)
+
+    async def query(self, sql: str, params: Sequence[object]) -> dict[str, object]:
+        """Run one statement for the server SDK and return the JSON form it expects."""
+        if self._database is None:
+            raise LookupError("no database is configured for realtime")
+        statement = self._database.prepare(sql)
+        result = await (statement.bind(*params) if params else statement).all()
+        meta = result.meta
+        return {
+            "results": list(result.results),
+            "success": True,
+            "meta": {"target": "d1", "duration": meta["duration"], "rowCount": len(result.results)},
+        }

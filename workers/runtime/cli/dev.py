@@ -1,0 +1,162 @@
+"""`flarelet dev`: one Worker on one address, until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from workers.runtime.app import App, StateInUse
+from workers.runtime.config.load import ConfigError, Project, load
+from workers.runtime.edge.outbound import OutboundClient
+from workers.runtime.edge.server import BindError
+from workers.runtime.edge.serving import serving
+from workers.runtime.loader import LoadError
+
+__all__ = ["READY", "DevOptions", "run"]
+
+READY = "Ready on "
+"""What the line begins with that gives the URL: requests are answered from then on."""
+
+_FLUSH_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """What the command line says."""
+
+    config: Path
+    environment: str | None = None
+    ip: str | None = None
+    port: int | None = None
+    persist_to: Path | None = None
+    variables: Mapping[str, str] | None = None
+    verbose: bool = False
+    quiet: bool = False
+
+
+class RequestLog:
+    """Shows a line for each answered request; lines are written together, so that a busy server is not slowed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._seen: list[tuple[str, str, int, float]] = []
+
+    def seen(self, method: str, url: str, status: int, seconds: float) -> None:
+        """Note one answered request."""
+        if not self._seen:
+            self._loop.call_later(_FLUSH_S, self.flush)
+        self._seen.append((method, url, status, seconds))
+
+    def flush(self) -> None:
+        """Write what was noted."""
+        seen, self._seen = self._seen, []
+        now = time.strftime("%H:%M:%S")
+        for method, url, status, seconds in seen:
+            shown = url if url.isprintable() else ascii(url)
+            click.echo(f"[{now}] {method} {shown} {status} ({seconds * 1000:.1f} ms)")
+
+
+def run(options: DevOptions) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit status."""
+    logging.basicConfig(
+        level=logging.DEBUG if options.verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s" if options.verbose else "%(levelname)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        asyncio.run(_serve(options))
+    except (ConfigError, BindError, StateInUse) as error:
+        click.echo(f"error: {error}", err=True)
+        return 1
+    except LoadError as error:
+        click.echo(f"error: {error}", err=True)
+        if options.verbose and error.detail:
+            click.echo(error.detail, err=True)
+        return 1
+    except KeyboardInterrupt:  # a second Ctrl+C while stopping
+        return 130
+    return 0
+
+
+async def _serve(options: DevOptions) -> None:
+    project = load(options.config, options.environment, options.variables)
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    dev = project.settings.dev
+    host = options.ip or dev.ip or "127.0.0.1"
+    port = options.port if options.port is not None else dev.port if dev.port is not None else 8787
+    requests = RequestLog(loop)
+    async with (
+        OutboundClient() as outbound,
+        App.open(project, persist_to=options.persist_to, outbound=outbound.fetch) as app,
+    ):
+        for warning in app.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        async with serving(app, host=host, port=port, seen=None if options.quiet else requests.seen) as edge:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                _on_signal(loop, number, stop)
+            _banner(app, edge.url)
+            await stop.wait()
+            requests.flush()
+            click.echo("Stopping.")
+
+
+def _on_signal(loop: asyncio.AbstractEventLoop, number: signal.Signals, stop: asyncio.Event) -> None:
+    def first() -> None:
+        loop.remove_signal_handler(number)  # the next one interrupts
+        stop.set()
+
+    try:
+        loop.add_signal_handler(number, first)
+    except NotImplementedError:  # Windows: Ctrl+C raises KeyboardInterrupt
+        return
+
+
+def _banner(app: App, url: str) -> None:
+    project = app.project
+    lines = [
+        ("Worker", f"{project.name} ({project.settings.main or 'no main module'})"),
+        ("Config", f"{_near(project.path)}{f', environment {project.environment}' if project.environment else ''}"),
+        ("Bindings", ", ".join(_bindings(project)) or "none"),
+        ("State", str(_near(app.state))),
+        ("Realtime", _realtime(app, url)),
+    ]
+    click.echo("flarelet dev")
+    for label, text in lines:
+        click.echo(f"  {label:<9} {text}")
+    click.echo(f"{READY}{url}")
+
+
+def _near(path: Path) -> Path:
+    """Show a path from the working directory when it is below it."""
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def _bindings(project: Project) -> list[str]:
+    settings = project.settings
+    shown = [f"{entry.binding} (D1 {entry.database_name or entry.local_id})" for entry in settings.d1_databases]
+    shown += [f"{entry.name} (Durable Object {entry.class_name})" for entry in settings.durable_objects.bindings]
+    shown += [f"{name} (var)" for name in settings.vars if name not in project.dev_vars]
+    shown += [f"{name} (secret)" for name in project.dev_vars]
+    return shown
+
+
+def _realtime(app: App, url: str) -> str:
+    flarelet = app.project.settings.flarelet
+    if flarelet is None or flarelet.realtime is None:
+        return "off"
+    address = f"{url.replace('http', 'ws', 1)}/api/realtime"
+    if app.realtime_is_open:
+        return f"on at {address}, OPEN: no keys are configured, so any program on this machine may read and write"
+    return f"on at {address}, with keys"

@@ -1,0 +1,76 @@
+"""The `flarelet` command."""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import click
+
+__all__ = ["main"]
+
+
+def _version() -> str:
+    try:
+        return metadata.version("flarelet")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version=_version(), prog_name="flarelet")
+def cli() -> None:
+    """Run Cloudflare-style Python Workers on plain CPython."""
+
+
+def _variables(_context: click.Context, _parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in given:
+        name, colon, value = text.partition(":")
+        if not colon or not name.isidentifier():
+            raise click.BadParameter(f"{text!r} is not NAME:VALUE")
+        pairs[name] = value
+    return pairs
+
+
+@cli.command()
+@click.option(
+    "-c", "--config", type=click.Path(path_type=Path), help="Configuration file, or the folder that holds it."
+)
+@click.option("-e", "--env", "environment", help="Environment of the configuration file to run.")
+@click.option("--ip", help="Address to listen on (default 127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 8787; 0 picks a free one).")
+@click.option("--persist-to", type=click.Path(path_type=Path), help="Folder for state (default .wrangler/state).")
+@click.option("--var", "variables", multiple=True, callback=_variables, help="A text variable, NAME:VALUE. Repeatable.")
+@click.option("--verbose", is_flag=True, help="Show tracebacks and debug messages.")
+@click.option("--quiet", is_flag=True, help="Do not show a line for each request.")
+def dev(
+    config: Path | None,
+    environment: str | None,
+    ip: str | None,
+    port: int | None,
+    persist_to: Path | None,
+    variables: dict[str, str],
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Serve a Worker on this machine."""
+    from workers.runtime.cli.dev import DevOptions, run
+
+    options = DevOptions(
+        config=config or Path.cwd(),
+        environment=environment,
+        ip=ip,
+        port=port,
+        persist_to=persist_to,
+        variables=variables,
+        verbose=verbose,
+        quiet=quiet,
+    )
+    sys.exit(run(options))
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()

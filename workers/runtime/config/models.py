@@ -1,0 +1,306 @@
+"""The shape of a wrangler configuration file: every key wrangler knows, and the `[flarelet]` table of our own.
+
+Keys that steer a deployment only are known by name and otherwise left alone, so that one file serves both tools.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+__all__ = [
+    "Assets",
+    "D1Database",
+    "Dev",
+    "DurableObjectBinding",
+    "DurableObjects",
+    "Environment",
+    "Flarelet",
+    "KnownBinding",
+    "Migration",
+    "RealtimeSection",
+    "RenamedClass",
+    "Secrets",
+    "Section",
+    "TopicSection",
+    "Triggers",
+    "WranglerFile",
+]
+
+
+def _worker_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", value):
+        raise ValueError(f"{value!r} is not a Worker name (letters, digits, '-' and '_', at most 63)")
+    return value
+
+
+def _identifier(value: str) -> str:
+    if not value.isidentifier():
+        raise ValueError(f"{value!r} is not a name Python code can use")
+    return value
+
+
+def _date(value: str) -> str:
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        raise ValueError(f"{value!r} is not a date like 2026-01-31")
+    return value
+
+
+def _port(value: int) -> int:
+    if not 0 <= value <= 65535:
+        raise ValueError(f"{value} is not a port (0 to 65535)")
+    return value
+
+
+WorkerName = Annotated[str, AfterValidator(_worker_name)]
+BindingName = Annotated[str, AfterValidator(_identifier)]
+ClassName = Annotated[str, AfterValidator(_identifier)]
+Port = Annotated[int, AfterValidator(_port)]
+
+
+class Section(BaseModel):
+    """One table of the file. Unknown keys are kept aside for a warning; wrong types are errors."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, protected_namespaces=())
+    also_known: ClassVar[frozenset[str]] = frozenset()
+    """Keys wrangler knows here and this runtime has no use for."""
+
+
+class D1Database(Section):
+    """One entry of `d1_databases`."""
+
+    also_known = frozenset({"database_internal_env", "migrations_pattern", "preview_database_id", "remote"})
+    binding: BindingName
+    database_name: str | None = None
+    database_id: str | None = None
+    preview_database_id: str | None = None
+    migrations_dir: str = "migrations"
+    migrations_table: str = "d1_migrations"
+
+    @property
+    def local_id(self) -> str:
+        """The id that decides the local file, chosen as wrangler does."""
+        return self.preview_database_id or self.database_id or self.binding
+
+
+class DurableObjectBinding(Section):
+    """One entry of `durable_objects.bindings`."""
+
+    also_known = frozenset({"environment"})
+    name: BindingName
+    class_name: ClassName
+    script_name: str | None = None
+
+
+class DurableObjects(Section):
+    """The `durable_objects` table."""
+
+    bindings: list[DurableObjectBinding] = Field(default_factory=list[DurableObjectBinding])
+
+
+class RenamedClass(Section):
+    """One `renamed_classes` entry of a migration."""
+
+    old: str = Field(alias="from")
+    new: str = Field(alias="to")
+
+
+class Migration(Section):
+    """One step of `migrations`: which Durable Object classes appear, and with which storage."""
+
+    also_known = frozenset({"transferred_classes"})
+    tag: str
+    new_classes: list[str] = Field(default_factory=list[str])
+    new_sqlite_classes: list[str] = Field(default_factory=list[str])
+    renamed_classes: list[RenamedClass] = Field(default_factory=list[RenamedClass])
+    deleted_classes: list[str] = Field(default_factory=list[str])
+
+
+class Triggers(Section):
+    """The `triggers` table. Crons are listed, not fired: use the trigger endpoint."""
+
+    crons: list[str] | None = None
+
+
+class Secrets(Section):
+    """The `secrets` table: names that must come from `.dev.vars`."""
+
+    required: list[str] = Field(default_factory=list[str])
+
+
+class Assets(Section):
+    """The `assets` table (static files beside the Worker)."""
+
+    also_known = frozenset({"run_worker_first", "html_handling", "not_found_handling"})
+    directory: str | None = None
+    binding: BindingName | None = None
+
+
+class Dev(Section):
+    """The `dev` table: where the local server listens."""
+
+    also_known = frozenset(
+        {
+            "inspector_port",
+            "inspector_ip",
+            "upstream_protocol",
+            "enable_containers",
+            "generate_types",
+            "container_engine",
+            "types",
+        }
+    )
+    ip: str | None = None
+    port: Port | None = None
+    host: str | None = None
+    local_protocol: str | None = None
+
+
+_LIMITS = ("max_", "hist", "rpc_")
+
+
+class TopicSection(BaseModel):
+    """One `[[flarelet.realtime.topics]]` entry: topics that match the pattern are objects of the class."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    pattern: Annotated[str, Field(min_length=1)]
+    class_name: ClassName
+
+
+class RealtimeSection(BaseModel):
+    """The `[flarelet.realtime]` table. A misspelt key here would change who may read what, so it is an error."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    database: str | None = None
+    binding: BindingName = "REALTIME"
+    project: str | None = None
+    routes: bool = True
+    public_keys: list[str] = Field(default_factory=list[str])
+    secret_keys: list[str] = Field(default_factory=list[str])
+    topics: list[TopicSection] = Field(default_factory=list[TopicSection])
+    slug: str | None = None
+    max_frame_bytes: int | None = None
+    max_topic_bytes: int | None = None
+    max_topics: int | None = None
+    max_spellings: int | None = None
+    max_state_bytes: int | None = None
+    max_waiting: int | None = None
+    history_limit: int | None = None
+    history_page: int | None = None
+    history_page_max: int | None = None
+    rpc_max_bytes: int | None = None
+
+    def limits(self) -> dict[str, Any]:
+        """Return the optional settings that the file gives a value to."""
+        given = self.model_dump(include={"slug", *(name for name in type(self).model_fields if name[:4] in _LIMITS)})
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class Flarelet(BaseModel):
+    """The `[flarelet]` table: what wrangler does not have."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    realtime: RealtimeSection | None = None
+
+
+class KnownBinding(Section):
+    """A binding of a kind that is read here but not served yet."""
+
+    model_config = ConfigDict(strict=False, extra="ignore", frozen=True)
+    binding: str | None = None
+    name: str | None = None
+
+
+Bindings = list[KnownBinding]
+
+
+class Environment(Section):
+    """The keys that may stand at the top of the file and under `env.<name>`."""
+
+    also_known = frozenset(
+        {
+            "account_id",
+            "base_dir",
+            "build",
+            "cache",
+            "cloudchamber",
+            "compliance_region",
+            "containers",
+            "data_blobs",
+            "define",
+            "dispatch_namespaces",
+            "find_additional_modules",
+            "first_party_worker",
+            "jsx_factory",
+            "jsx_fragment",
+            "keep_names",
+            "limits",
+            "logfwdr",
+            "logpush",
+            "minify",
+            "no_bundle",
+            "observability",
+            "pipelines",
+            "placement",
+            "preserve_file_names",
+            "preview_urls",
+            "previews",
+            "python_modules",
+            "route",
+            "routes",
+            "rules",
+            "streaming_tail_consumers",
+            "tail_consumers",
+            "text_blobs",
+            "tsconfig",
+            "unsafe",
+            "unsafe_hello_world",
+            "upload_source_maps",
+            "wasm_modules",
+            "workers_dev",
+            "zone_id",
+        }
+    )
+    name: WorkerName | None = None
+    main: str | None = None
+    compatibility_date: Annotated[str, AfterValidator(_date)] | None = None
+    compatibility_flags: list[str] = Field(default_factory=list[str])
+    vars: dict[str, Any] = Field(default_factory=dict[str, Any])
+    secrets: Secrets | None = None
+    d1_databases: list[D1Database] = Field(default_factory=list[D1Database])
+    durable_objects: DurableObjects = Field(default_factory=DurableObjects)
+    migrations: list[Migration] = Field(default_factory=list[Migration])
+    triggers: Triggers = Field(default_factory=Triggers)
+    assets: Assets | None = None
+    version_metadata: KnownBinding | None = None
+    kv_namespaces: Bindings = Field(default_factory=Bindings)
+    r2_buckets: Bindings = Field(default_factory=Bindings)
+    queues: dict[str, Any] = Field(default_factory=dict[str, Any])
+    services: Bindings = Field(default_factory=Bindings)
+    workflows: Bindings = Field(default_factory=Bindings)
+    ratelimits: Bindings = Field(default_factory=Bindings)
+    analytics_engine_datasets: Bindings = Field(default_factory=Bindings)
+    vectorize: Bindings = Field(default_factory=Bindings)
+    hyperdrive: Bindings = Field(default_factory=Bindings)
+    send_email: Bindings = Field(default_factory=Bindings)
+    mtls_certificates: Bindings = Field(default_factory=Bindings)
+    secrets_store_secrets: Bindings = Field(default_factory=Bindings)
+    vpc_services: Bindings = Field(default_factory=Bindings)
+    worker_loaders: Bindings = Field(default_factory=Bindings)
+    images: KnownBinding | None = None
+    media: KnownBinding | None = None
+    ai: KnownBinding | None = None
+    browser: KnownBinding | None = None
+    flarelet: Flarelet | None = None
+
+
+class WranglerFile(Environment):
+    """A whole configuration file."""
+
+    also_known = Environment.also_known | frozenset(
+        {"$schema", "send_metrics", "keep_vars", "legacy_env", "site", "alias", "pages_build_output_dir"}
+    )
+    dev: Dev = Field(default_factory=Dev)
+    env: dict[str, Environment] = Field(default_factory=dict[str, Environment])

@@ -1,0 +1,178 @@
+"""One event becomes one handler call: `fetch` and `scheduled`, and the answer when a handler fails."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from durable_objects.clock import Clock
+from workers.compat import ambient, web
+from workers.compat.proxies import JsProxy, JsTypeError, error_parts
+from workers.request import Request
+from workers.response import FetchResponse
+from workers.runtime.isolate import Isolate
+
+__all__ = ["Dispatcher", "ScheduledController"]
+
+_SCHEDULED_PATHS = frozenset({"/cdn-cgi/handler/scheduled", "/cdn-cgi/mf/scheduled", "/cdn-cgi/local/scheduled"})
+_NOT_A_RESPONSE = "Incorrect type for Promise: the Promise did not resolve to 'Response'."
+_NO_FETCH = "Handler does not export a fetch() function."
+
+_log = logging.getLogger(__name__)
+
+
+class ScheduledController(JsProxy):
+    """What a `scheduled` handler is told; times are milliseconds since the epoch."""
+
+    def __init__(self, cron: str, scheduled_time_ms: int) -> None:
+        self.cron = cron
+        self.scheduledTime = scheduled_time_ms
+        self.type = "scheduled"
+        self.no_retry = False
+
+    def noRetry(self) -> None:  # JavaScript's name
+        """Ask that a failed run is not tried again."""
+        self.no_retry = True
+
+    @property
+    def scheduled_time(self) -> int:
+        """`scheduledTime`."""
+        return self.scheduledTime
+
+
+class Dispatcher:
+    """Calls the handlers of one Worker. Stateless entrypoints get a new instance for each event."""
+
+    def __init__(self, isolate: Isolate, clock: Clock) -> None:
+        self._isolate = isolate
+        self._clock = clock
+        self._fetch = self._fetch_caller()
+
+    @property
+    def has_fetch(self) -> bool:
+        """Whether the Worker can answer requests at all."""
+        return self._fetch != self._no_fetch
+
+    async def fetch(self, request: web.Request) -> web.Response:
+        """Answer a request; a handler that fails becomes a 500 that says why."""
+        own = self._isolate.ambient
+        if ambient.current.get(None) is own:
+            return await self._answer(request)
+        with ambient.enter(own):
+            return await self._answer(request)
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        try:
+            if "/cdn-cgi/" in request.url and (path := urlsplit(request.url)).path in _SCHEDULED_PATHS:
+                return await self._scheduled_over_http(path.query)
+            result: Any = self._fetch(request)
+            if hasattr(result, "__await__"):
+                result = await result
+            return _response(result)
+        except Exception as error:  # a request
+            return self.failure(error)
+
+    def _fetch_caller(self) -> Callable[[web.Request], object]:
+        """Return how this Worker's fetch is called; the number of arguments it wants is looked up once."""
+        isolate, context, env = self._isolate, self._isolate.context, self._isolate.env
+        entrypoint = isolate.default
+        if entrypoint is not None and callable(getattr(entrypoint, "fetch", None)):
+            count = _accepted(entrypoint.fetch, 4) - 1
+            surplus = (None,) * (count - 1)
+            if count <= 0:
+                return lambda request: entrypoint(context, env).fetch()
+            if not surplus:
+                return lambda request: entrypoint(context, env).fetch(Request(request))
+            return lambda request: entrypoint(context, env).fetch(Request(request), *surplus)
+        function = isolate.function("on_fetch")
+        if function is not None and entrypoint is None:
+            count = _accepted(function, 3)
+            return lambda request: function(*(Request(request), env, context)[:count])
+        return self._no_fetch
+
+    def _no_fetch(self, request: web.Request) -> object:
+        if self._isolate.module is None:
+            return web.Response("Not Found: no Worker is configured here.\n", status=404)
+        raise JsTypeError(_NO_FETCH)
+
+    async def _scheduled_over_http(self, query: str) -> web.Response:
+        options = {name: values[-1] for name, values in parse_qs(query).items()}
+        given = options.get("time", "")
+        at_ms = int(given) if given.isdigit() else self._clock.now_ms()
+        outcome, no_retry = await self.scheduled(options.get("cron", ""), at_ms)
+        status = 200 if outcome == "ok" else 500
+        if options.get("format") == "json":
+            body = json.dumps({"outcome": outcome, "noRetry": no_retry})
+            return web.Response(body, status=status, headers={"content-type": "application/json"})
+        return web.Response(outcome, status=status)
+
+    async def scheduled(self, cron: str, at_ms: int) -> tuple[str, bool]:
+        """Run the `scheduled` handler; return its outcome ("ok" or "exception") and whether it asked for no retry."""
+        isolate = self._isolate
+        controller = ScheduledController(cron, at_ms)
+        with ambient.enter(isolate.ambient):
+            try:
+                if isolate.default is not None:
+                    handler = getattr(isolate.default(isolate.context, isolate.env), "scheduled", None)
+                    if handler is None:
+                        raise JsTypeError("Handler does not export a scheduled() function.")
+                    # A class entrypoint gets three arguments, the last two undefined: it has self.env and self.ctx.
+                    result: Any = handler(controller, None, None)
+                else:
+                    function = isolate.function("on_scheduled")
+                    if function is None:
+                        raise JsTypeError("Handler does not export a scheduled() function.")
+                    result = function(*(controller, isolate.env, isolate.context)[: _accepted(function, 3)])
+                if inspect.isawaitable(result):
+                    await result
+            except Exception as error:  # an event
+                self._log(error)
+                return "exception", controller.no_retry
+        return "ok", controller.no_retry
+
+    def failure(self, error: BaseException) -> web.Response:
+        """Log an exception once and return the 500 answer: `Name: message`, then the Worker's part of the traceback."""
+        self._log(error)
+        name, message = error_parts(error)
+        headline = f"{name}: {message}" if message else name
+        return web.Response(f"{headline}\n\n{self._traceback(error)}", status=500)
+
+    def _log(self, error: BaseException) -> None:
+        where = self._isolate.where(error)
+        summary = f"{where}: " if where else ""
+        summary += f"{type(error).__name__}: {error}"
+        _log.error("%s\n%s", summary, self._traceback(error), extra={"worker": self._isolate.name})
+
+    def _traceback(self, error: BaseException) -> str:
+        """Format a traceback from the Worker's first frame on: what the runtime does before it is of no interest."""
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [number for number, frame in enumerate(frames) if self._isolate.is_own(frame.filename)]
+        if own:
+            frames = traceback.StackSummary.from_list(frames[own[0] :])
+        return "Traceback (most recent call last):\n" + "".join(frames.format()) + _last_line(error)
+
+
+def _last_line(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error))
+
+
+def _accepted(function: Callable[..., Any], most: int) -> int:
+    """Return how many positional arguments a handler takes, at most `most`: surplus ones are not passed."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        return most
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return min(most, sum(parameter.kind in positional for parameter in parameters))
+
+
+def _response(result: Any) -> web.Response:
+    if isinstance(result, FetchResponse):
+        return result.js_object
+    if isinstance(result, web.Response):
+        return result
+    raise JsTypeError(_NOT_A_RESPONSE)

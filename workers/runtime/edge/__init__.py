@@ -1,0 +1,1 @@
+"""The network edge: HTTP and WebSockets in, HTTP out. The only room that knows aiohttp."""

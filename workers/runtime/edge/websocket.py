@@ -1,0 +1,326 @@
+"""The pump: one client socket after the WebSocket handshake, joined to an in-memory `WebSocket` end.
+
+After the handshake the transport is handed from the HTTP protocol to a `Connection`, so that an idle socket costs a few
+hundred bytes. Frames from the network go to the peer end by a synchronous call. Frames for the network are encoded once
+per payload object, gathered for the rest of the loop turn and leave in one write; when many sockets got the same
+sequence, the joined buffer is built once and shared.
+
+States: open -> closing (one side sent Close) -> closed. A client that reads too slowly has a bounded backlog; when that
+overflows it is told 1013 and dropped, so no client can make the server's memory grow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+from collections.abc import Callable
+
+from workers.compat.websocket import Port, WebSocket, take
+from workers.runtime.edge import frames
+from workers.runtime.edge.frames import FrameReader, Opcode, ProtocolError
+
+__all__ = ["MAX_MESSAGE_BYTES", "Connection", "Outbox", "accept_key"]
+
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+"""Largest message a client may send; one byte more is answered with 1009."""
+
+_HIGH_WATER_BYTES = 256 * 1024  # in the transport, before frames wait here
+_BACKLOG_BYTES = 8 * 1024 * 1024  # waiting here, before the client is given up
+_CLOSE_TIMEOUT_S = 5.0  # for the other half of the close handshake
+_ANSWER_GRACE_S = 1.0  # for a handler to answer a client's Close by itself
+_ENCODED_KEPT = 256
+
+_TEXT, _BINARY, _PING, _CLOSE = Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.CLOSE
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+_log = logging.getLogger(__name__)
+
+
+def accept_key(key: str) -> str:
+    """Return the Sec-WebSocket-Accept value for a client's key (RFC 6455 section 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()).decode("ascii")
+
+
+class Outbox:
+    """What all sockets of one server have to send in this loop turn."""
+
+    __slots__ = ("_dirty", "_encoded", "_loop", "connections")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._dirty: list[Connection] = []
+        self._encoded: dict[int, tuple[str | bytes, bytes]] = {}
+        self.connections: set[Connection] = set()
+
+    def frame(self, data: str | bytes) -> bytes:
+        """Return the frame of a message, encoded once per object within a turn."""
+        # The entry keeps the object alive, so its id cannot be taken by another one.
+        known = self._encoded.get(id(data))
+        if known is not None:
+            return known[1]
+        if isinstance(data, str):
+            frame = frames.encode(_TEXT, data.encode("utf-8", "surrogatepass"))
+        else:
+            frame = frames.encode(_BINARY, data)
+        if len(self._encoded) >= _ENCODED_KEPT:
+            self._encoded.clear()
+        self._encoded[id(data)] = (data, frame)
+        return frame
+
+    def mark(self, connection: Connection) -> None:
+        """Have the connection's queue written at the end of this turn."""
+        if not self._dirty:
+            self._loop.call_soon(self._flush)
+        self._dirty.append(connection)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        self._encoded.clear()
+        last: list[bytes] | None = None
+        joined = b""
+        for connection in dirty:
+            queued = connection.queued
+            if not queued:
+                continue
+            connection.queued = []
+            # Comparing lists compares identities first: the same broadcast costs a pointer per frame.
+            if queued != last:
+                last = queued
+                joined = queued[0] if len(queued) == 1 else b"".join(queued)
+            connection.write(joined)
+
+
+class Connection(asyncio.Protocol):
+    """One client socket. It is the `Sink` of the end that a Worker returned."""
+
+    __slots__ = (
+        "_backlog",
+        "_backlog_bytes",
+        "_ended",
+        "_got_close",
+        "_hanging_up",
+        "_outbox",
+        "_paused",
+        "_port",
+        "_reader",
+        "_sent_close",
+        "_timer",
+        "_transport",
+        "queued",
+    )
+
+    def __init__(self, outbox: Outbox, ws: WebSocket) -> None:
+        """Take over `ws`; frames it holds already are sent after `start`.
+
+        Raises:
+            JsTypeError: The Worker accepted this end itself.
+        """
+        self._outbox = outbox
+        self._transport: asyncio.Transport | None = None
+        self._reader = FrameReader(MAX_MESSAGE_BYTES)
+        self.queued: list[bytes] = []
+        self._backlog: list[bytes] | None = None
+        self._backlog_bytes = 0
+        self._paused = False
+        self._sent_close = False
+        self._got_close = False
+        self._hanging_up = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended: asyncio.Future[None] | None = None
+        self._port: Port = take(ws, self)
+
+    def start(self, transport: asyncio.Transport, tail: bytes) -> None:
+        """Begin on a transport whose handshake answer is written; `tail` came in behind the handshake request."""
+        self._transport = transport
+        transport.set_protocol(self)
+        transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+        self._outbox.connections.add(self)
+        if tail:
+            self.data_received(tail)
+
+    # -- Sink: what the Worker or the object sends
+
+    def message(self, data: str | bytes) -> None:
+        """Queue a message for the client."""
+        if self._sent_close:
+            return
+        queued = self.queued
+        if not queued:
+            self._outbox.mark(self)
+        queued.append(self._outbox.frame(data))
+
+    def closed(self, code: int, reason: str, was_clean: bool) -> None:
+        """Close towards the client, behind the messages sent so far; without a Close frame when it was not clean."""
+        if self._sent_close:
+            return
+        if not was_clean:
+            self._sent_close = self._got_close = True
+            self._flush_now()
+            self._hang_up()
+            return
+        self._send_close(code, reason)
+
+    # -- asyncio.Protocol: what the client sends
+
+    def data_received(self, data: bytes) -> None:
+        """Deliver the messages in `data` to the peer end."""
+        if self._got_close:
+            return  # what follows a Close, or a protocol error, is read and dropped so that our Close can arrive
+        try:
+            for opcode, payload in self._reader.feed(data):
+                if opcode is _TEXT or opcode is _BINARY:
+                    self._port.send(payload)
+                elif opcode is _PING:
+                    self._control(Opcode.PONG, payload)
+                elif opcode is _CLOSE:
+                    self._client_closed(payload)
+                    return
+        except ProtocolError as error:
+            self._refuse(error)
+
+    def eof_received(self) -> bool:
+        """The client will send no more: close our side too."""
+        return False
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell the peer end when the client vanished without a Close."""
+        self._transport = None
+        self._outbox.connections.discard(self)
+        self._stop_timer()
+        self.queued = []
+        self._backlog = None
+        self._sent_close = True
+        if not self._got_close:
+            self._got_close = True
+            self._port.abort()
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    def pause_writing(self) -> None:
+        """The client reads more slowly than we write: keep frames here."""
+        self._paused = True
+        self._backlog, self._backlog_bytes = [], 0
+
+    def resume_writing(self) -> None:
+        """The client caught up: send what waited."""
+        self._paused = False
+        backlog, self._backlog = self._backlog, None
+        if backlog and self._transport is not None:
+            self._transport.write(b"".join(backlog))
+        if self._hanging_up:
+            self._hang_up()
+
+    # -- writing
+
+    def write(self, data: bytes) -> None:
+        """Write frames now, or keep them while the client is slow."""
+        if not self._paused:
+            if self._transport is not None:
+                self._transport.write(data)
+            return
+        backlog = self._backlog
+        if backlog is None:
+            return
+        if backlog and self._backlog_bytes + len(data) > _BACKLOG_BYTES:
+            self._give_up()
+            return
+        backlog.append(data)
+        self._backlog_bytes += len(data)
+
+    def _flush_now(self) -> None:
+        queued, self.queued = self.queued, []
+        if queued:
+            self.write(b"".join(queued))
+
+    def _control(self, opcode: Opcode, payload: str | bytes) -> None:
+        if self._sent_close:
+            return
+        if not self.queued:
+            self._outbox.mark(self)
+        self.queued.append(frames.encode(opcode, payload if isinstance(payload, bytes) else payload.encode()))
+
+    def _give_up(self) -> None:
+        _log.warning("a slow client was dropped: %d bytes wait for it", self._backlog_bytes)
+        self._backlog = None
+        transport = self._transport
+        self._sent_close = True
+        if transport is not None:
+            # Behind what the transport holds; it arrives if the client reads on before the timeout.
+            transport.write(frames.encode(_CLOSE, frames.close_payload(1013, "client reads too slowly")))
+        if not self._got_close:
+            self._got_close = True
+            self._port.abort()
+        self._hang_up()
+
+    # -- closing
+
+    def shut_down(self, code: int) -> None:
+        """Close because the server stops."""
+        if not self._sent_close:
+            self._send_close(code, "")
+
+    async def ended(self) -> None:
+        """Wait until the transport is gone. One waiter at a time."""
+        if self._transport is not None:
+            self._ended = asyncio.get_running_loop().create_future()
+            await self._ended
+
+    def abort(self) -> None:
+        """Cut the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _send_close(self, code: int, reason: str) -> None:
+        self._sent_close = True
+        self._flush_now()
+        self.write(frames.encode(_CLOSE, frames.close_payload(code, reason)))
+        if self._got_close:
+            self._hang_up()
+        else:
+            self._start_timer(_CLOSE_TIMEOUT_S, self._hang_up)
+
+    def _client_closed(self, payload: str | bytes) -> None:
+        code, reason = frames.parse_close(payload if isinstance(payload, bytes) else payload.encode())
+        self._got_close = True
+        self._port.close(code, reason)
+        if self._sent_close:
+            self._hang_up()
+        else:
+            # DIFFERS: a handler that never calls ws.close() leaves the client waiting on Cloudflare; here the client's
+            # own code is echoed after a moment, as RFC 6455 section 5.5.1 asks.
+            self._start_timer(_ANSWER_GRACE_S, self._send_close, code, reason)
+
+    def _refuse(self, error: ProtocolError) -> None:
+        self._got_close = True
+        self._port.fail(
+            f"WebSocket protocol error; protocolError.statusCode = {error.code}; "
+            f"protocolError.description = {error.reason}"
+        )
+        if not self._sent_close:
+            self._sent_close = True
+            self._flush_now()
+            self.write(frames.encode(_CLOSE, frames.close_payload(error.code, error.reason)))
+        # Closing with unread bytes resets the connection and the client would never see why: read on for a while.
+        self._start_timer(_CLOSE_TIMEOUT_S, self._hang_up)
+
+    def _hang_up(self) -> None:
+        """Close the transport once everything is written, or after the timeout."""
+        if self._transport is None:
+            return
+        if self._backlog:
+            self._hanging_up = True
+        else:
+            self._transport.close()
+        self._start_timer(_CLOSE_TIMEOUT_S, self.abort)
+
+    def _start_timer(self, delay_s: float, call: Callable[..., object], *arguments: object) -> None:
+        self._stop_timer()
+        if self._transport is not None:
+            self._timer = asyncio.get_running_loop().call_later(delay_s, call, *arguments)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

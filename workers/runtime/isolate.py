@@ -1,0 +1,129 @@
+"""One loaded Worker: its module, entrypoints, env and the work it left running."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from types import ModuleType
+from typing import Any
+
+from workers.compat import ambient, web
+from workers.compat.ambient import Ambient, Env
+from workers.compat.proxies import JsDict, JsProxy, JsTypeError
+from workers.entrypoints import DurableObject, WorkerEntrypoint, WorkflowEntrypoint
+from workers.runtime.loader import ModuleSpace, exported_classes
+
+__all__ = ["ExecutionContext", "Isolate", "Outbound"]
+
+Outbound = Callable[[web.Request], Awaitable[web.Response]]
+"""The way out to the network."""
+
+_WAIT_UNTIL_S = 30.0  # what Cloudflare gives work after the response
+
+_log = logging.getLogger(__name__)
+
+
+class ExecutionContext(JsProxy):
+    """`ctx` of a stateless handler."""
+
+    __slots__ = ("_wait_until", "props")
+
+    def __init__(self, wait_until: Callable[[Awaitable[object]], None]) -> None:
+        self._wait_until = wait_until
+        self.props = JsDict()
+
+    def waitUntil(self, *promises: Any) -> None:  # JavaScript's name
+        """Let the Worker finish `promise` after its response."""
+        if not promises:
+            raise JsTypeError(
+                "Failed to execute 'waitUntil' on 'ExecutionContext': parameter 1 is not of type 'Promise'."
+            )
+        self._wait_until(promises[0])
+
+    wait_until = waitUntil
+
+    def passThroughOnException(self) -> None:  # JavaScript's name
+        """Accepted; there is no origin behind a local Worker to pass a request to."""
+
+    pass_through_on_exception = passThroughOnException
+
+
+class Isolate:
+    """A Worker that is loaded, or a place for one: a project without `main` has no module."""
+
+    def __init__(self, name: str, space: ModuleSpace | None, tasks: asyncio.TaskGroup, outbound: Outbound) -> None:
+        self.name = name
+        self.env = Env({})
+        self.ambient = Ambient(self.env, self.wait_until, outbound, name)
+        self.context = ExecutionContext(self.wait_until)
+        self.module: ModuleType | None = None
+        self.default: type[Any] | None = None
+        self.classes: dict[str, type[Any]] = {}
+        self._space = space
+        self._tasks = tasks
+        self._pending: set[asyncio.Task[None]] = set()
+
+    def load(self) -> None:
+        """Import the Worker with its env in place.
+
+        Raises:
+            LoadError: The source cannot be loaded.
+        """
+        if self._space is None:
+            return
+        with ambient.enter(self.ambient):
+            self.module = self._space.load()
+        self.classes = exported_classes(self.module, (WorkerEntrypoint, DurableObject, WorkflowEntrypoint))
+        default = self.classes.get("Default")
+        if default is not None and issubclass(default, WorkerEntrypoint):
+            self.default = default
+
+    def bind(self, bindings: dict[str, object]) -> None:
+        """Add bindings; those that need the Worker's own classes come after `load`."""
+        self.env.__dict__.update(bindings)
+
+    def function(self, name: str) -> Callable[..., Any] | None:
+        """Return a module-level handler of the older style, such as `on_fetch`."""
+        value = getattr(self.module, name, None)
+        return value if callable(value) else None
+
+    def where(self, error: BaseException) -> str | None:
+        """Return `file:line` of the Worker's own frame in a traceback."""
+        return self._space.where(error) if self._space is not None else None
+
+    def is_own(self, path: str) -> bool:
+        """Say whether a source file is the Worker's."""
+        return self._space is not None and self._space.holds(path)
+
+    def wait_until(self, awaitable: object) -> None:
+        """Own work that outlives its request; a failure is logged and hurts nobody else."""
+        if inspect.isawaitable(awaitable):
+            task = self._tasks.create_task(self._finish(awaitable), name=f"wait-until-{self.name}")
+            self._pending.add(task)
+            task.add_done_callback(self._pending.discard)
+
+    async def _finish(self, awaitable: Awaitable[object]) -> None:
+        limit = asyncio.timeout(_WAIT_UNTIL_S)
+        try:
+            async with limit:
+                await awaitable
+        except Exception as error:  # a task root
+            if limit.expired():
+                _log.warning("waitUntil: work was cancelled after %d s", _WAIT_UNTIL_S, extra={"worker": self.name})
+            else:
+                where = self.where(error)
+                _log.error("waitUntil: %s", where or "failed", exc_info=error, extra={"worker": self.name})
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let work given to `waitUntil` finish for a while, then cancel it."""
+        if self._pending:
+            await asyncio.wait(self._pending, timeout=timeout_s)
+        for task in self._pending:
+            task.cancel()
+
+    def unload(self) -> None:
+        """Remove the Worker's modules from the process."""
+        if self._space is not None:
+            self._space.unload()

@@ -1,0 +1,219 @@
+"""Imports a user's Worker from unmodified source, in a module space of its own.
+
+A Worker's modules are found beside its main module and in `python_modules/`. They live in `sys.modules` while it
+is loaded and leave it again when it is unloaded, so that two Workers may both have an `entry.py`: import
+statements inside a Worker's modules always resolve to that Worker's own files.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import importlib.machinery
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+__all__ = ["LoadError", "ModuleSpace", "exported_classes"]
+
+# Names the runtime itself answers to: a vendored copy of them in python_modules/ must not take their place.
+_RUNTIME_NAMES = frozenset({"workers", "durable_objects", "d1", "js", "pyodide", "_cloudflare_compat_flags", "asgi"})
+
+
+class LoadError(Exception):
+    """The Worker's source cannot be loaded. The text is one line; `detail` is the traceback, if there is one."""
+
+    def __init__(self, line: str, detail: str = "") -> None:
+        super().__init__(line)
+        self.detail = detail
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Runs a module whose import statements go through its own space."""
+
+    def __init__(self, name: str, path: str, space: ModuleSpace) -> None:
+        super().__init__(name, path)
+        self._space = space
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's code."""
+        module.__dict__["__builtins__"] = self._space.builtins
+        super().exec_module(module)
+
+
+class _Finder:
+    """Finds modules in a space's folders, before anything else on `sys.path` can."""
+
+    def __init__(self, space: ModuleSpace) -> None:
+        self._space = space
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return where a module of the Worker is, None for modules of anybody else."""
+        if fullname.partition(".")[0] in _RUNTIME_NAMES:
+            return None
+        roots = self._space.roots if path is None else [entry for entry in path if self._space.holds(entry)]
+        if not roots:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, list(roots), target)
+        if spec is None or (spec.origin is not None and not self._space.holds(spec.origin)):
+            return None
+        if isinstance(spec.loader, importlib.machinery.SourceFileLoader) and spec.origin is not None:
+            spec.loader = _Loader(fullname, spec.origin, self._space)
+        return spec
+
+
+class ModuleSpace:
+    """The modules of one Worker."""
+
+    def __init__(self, main: Path) -> None:
+        """Describe the Worker whose main module is the file `main`."""
+        self.main = main
+        folder = main.parent
+        self.roots = [str(folder)]
+        for vendored in (folder / "python_modules", folder.parent / "python_modules"):
+            if vendored.is_dir():
+                self.roots.append(str(vendored))
+        self.builtins: dict[str, Any] = {**vars(builtins), "__import__": self._import}
+        self._modules: dict[str, ModuleType] = {}
+        self._set_aside_modules: dict[str, ModuleType] = {}
+        self._finder = _Finder(self)
+
+    def holds(self, path: str) -> bool:
+        """Say whether a file or folder belongs to this Worker."""
+        return any(path == root or path.startswith(root.rstrip("/\\") + sep) for root in self.roots for sep in "/\\")
+
+    def load(self) -> ModuleType:
+        """Import the main module; the space stays active until `unload`.
+
+        Raises:
+            LoadError: The file is missing, does not compile, or raises while it is imported.
+        """
+        if not self.main.is_file():
+            raise LoadError(f"{self.main}: no such file")
+        name = self.main.stem
+        if name in _RUNTIME_NAMES or not name.isidentifier():
+            raise LoadError(f"{self.main.name} cannot be a Worker's main module: choose another file name")
+        _switch(self)
+        self._set_aside(name)
+        try:
+            return importlib.import_module(name)
+        except Exception as error:  # a task root: whatever user code raises while it is imported
+            line = self._explain(error)
+            self.unload()
+            raise LoadError(line, "".join(traceback.format_exception(error))) from error
+        except BaseException:
+            self.unload()
+            raise
+
+    def unload(self) -> None:
+        """Take the Worker's modules out of the process's module table."""
+        if _active is self:
+            _switch(None)
+
+    def where(self, error: BaseException) -> str | None:
+        """Return `file:line` of the Worker's own frame nearest to where an exception was raised."""
+        if isinstance(error, SyntaxError) and error.filename is not None and self.holds(error.filename):
+            return f"{self._shown(error.filename)}:{error.lineno or 1}"
+        for frame in reversed(traceback.extract_tb(error.__traceback__)):
+            if self.holds(frame.filename):
+                return f"{self._shown(frame.filename)}:{frame.lineno}"
+        return None
+
+    def _explain(self, error: BaseException) -> str:
+        message = error.msg if isinstance(error, SyntaxError) else str(error)
+        where = self.where(error) or self._shown(str(self.main))
+        return f"{where}: {type(error).__name__}{': ' if message else ''}{message}"
+
+    def _shown(self, path: str) -> str:
+        """Show a path from the folder above the main module's: `src/entry.py`."""
+        try:
+            return Path(path).relative_to(self.main.parent.parent).as_posix()
+        except ValueError:
+            return path
+
+    # -- sharing sys.modules with other Workers
+
+    def _enter(self) -> None:
+        sys.meta_path.insert(0, self._finder)
+        sys.path[:0] = self.roots
+        for name, module in self._modules.items():
+            self._set_aside(name)
+            sys.modules[name] = module
+        self._modules = {}
+
+    def _leave(self) -> None:
+        sys.meta_path.remove(self._finder)
+        for root in self.roots:
+            if root in sys.path:
+                sys.path.remove(root)
+        self._modules = {name: module for name, module in sys.modules.items() if self._owns(module)}
+        for name in self._modules:
+            del sys.modules[name]
+        sys.modules.update(self._set_aside_modules)
+        self._set_aside_modules = {}
+
+    def _owns(self, module: ModuleType) -> bool:
+        origin = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), None)
+        return isinstance(origin, str) and self.holds(origin)
+
+    def _set_aside(self, top: str) -> None:
+        """Make room for a module of this Worker where another program's module has its name."""
+        for name in [name for name in sys.modules if name == top or name.startswith(top + ".")]:
+            if not self._owns(sys.modules[name]):
+                self._set_aside_modules[name] = sys.modules.pop(name)
+
+    def _import(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Stand in for `__import__` in the Worker's modules."""
+        global _active
+        previous = _active
+        if previous is not self:
+            _switch(self)
+        try:
+            top = name.partition(".")[0]
+            # A module of the standard library keeps its name, as it does for any script once it is imported.
+            if level == 0 and top in sys.modules and top not in _RUNTIME_NAMES | sys.stdlib_module_names:
+                self._prefer_own(top)
+            return builtins.__import__(name, globals, locals, fromlist or (), level)
+        finally:
+            if previous is not self:
+                _switch(previous)
+
+    def _prefer_own(self, top: str) -> None:
+        if not self._owns(sys.modules[top]) and self._finder.find_spec(top) is not None:
+            self._set_aside(top)
+
+
+_active: ModuleSpace | None = None
+"""The space whose modules are in `sys.modules` now."""
+
+
+def _switch(space: ModuleSpace | None) -> None:
+    global _active
+    if _active is not None:
+        _active._leave()  # pyright: ignore[reportPrivateUsage] - one file, one mechanism
+    _active = space
+    if space is not None:
+        space._enter()  # pyright: ignore[reportPrivateUsage] - as above
+
+
+def exported_classes(module: ModuleType, bases: tuple[type, ...]) -> dict[str, type]:
+    """Return the classes a main module exports: names in `__all__`, else public ones, that derive from a base."""
+    names: Sequence[str] = getattr(module, "__all__", None) or [name for name in vars(module) if name[:1] != "_"]
+    found: dict[str, type] = {}
+    for name in names:
+        value = getattr(module, name, None)
+        if isinstance(value, type) and issubclass(value, bases) and value not in bases:
+            found[name] = value
+    return found
