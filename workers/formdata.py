@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from workers.blob import Blob, File
 from workers.compat import blob as js_blob
@@ -23,6 +23,12 @@ def _to_python(value: object) -> str | File:
     return File(value) if isinstance(value, js_blob.File) else str(value)
 
 
+def _pairs(fields: Any) -> Iterable[tuple[str, FormDataValue]]:
+    if fields is None:
+        return ()
+    return cast("Mapping[str, FormDataValue]", fields).items() if isinstance(fields, Mapping) else fields
+
+
 class FormData(MutableMapping[str, "str | File"]):
     """The fields of an HTML form. `form[name]` is the first value; `get_all` returns every one."""
 
@@ -35,10 +41,8 @@ class FormData(MutableMapping[str, "str | File"]):
             self._js_form = form_data
             return
         self._js_form = js.FormData()
-        if form_data is not None:
-            fields = cast("Mapping[str, FormDataValue] | Iterable[tuple[str, FormDataValue]]", form_data)
-            for name, value in fields.items() if isinstance(fields, Mapping) else fields:
-                self._js_form.append(name, _to_js(value))
+        for name, value in _pairs(form_data):
+            self._js_form.append(name, _to_js(value))
 
     @property
     def js_object(self) -> js.FormData:

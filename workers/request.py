@@ -10,6 +10,7 @@ from typing import Any, Unpack, cast
 from workers.blob import Blob
 from workers.compat import web as js
 from workers.compat.body import header_message, python_body, python_headers
+from workers.compat.buffers import ArrayBuffer
 from workers.compat.streams import ReadableStream
 from workers.formdata import FormData
 from workers.types import FetchKwargs
@@ -133,13 +134,13 @@ class Request:
             raise OSError("Body already used")
         return self._js_request
 
-    async def buffer(self) -> bytes:
+    async def buffer(self) -> ArrayBuffer:
         """Read the body as an ArrayBuffer."""
         return await self._unread().arrayBuffer()
 
     async def bytes(self) -> bytes:
         """Read the body as bytes."""
-        return await self._unread().bytes()
+        return await self._unread().read()
 
     async def text(self) -> str:
         """Read the body as UTF-8 text."""

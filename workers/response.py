@@ -10,6 +10,7 @@ from typing import Any
 
 from workers.compat import web as js
 from workers.compat.body import header_message, js_json, python_body, python_headers
+from workers.compat.buffers import ArrayBuffer
 from workers.compat.proxies import ClassOrInstance, JsDict, JsMap, JsProxy, to_py
 from workers.compat.streams import ReadableStream
 from workers.types import Body, Headers
@@ -99,13 +100,13 @@ class FetchResponse:
             kind = "Client" if self.status < 500 else "Server"
             raise OSError(f"{self.status} {kind} Error: {self.status_text} for url: {self.url}")
 
-    async def buffer(self) -> bytes:
+    async def buffer(self) -> ArrayBuffer:
         """Read the body as an ArrayBuffer."""
         return await self._unread().arrayBuffer()
 
     async def bytes(self) -> bytes:
         """Read the body as bytes."""
-        return await self._unread().bytes()
+        return await self._unread().read()
 
     async def text(self) -> str:
         """Read the body as UTF-8 text."""
@@ -169,10 +170,11 @@ class Response(FetchResponse):
 
         A JavaScript-level `data` is written the way JSON.stringify writes it, without spaces.
         """
-        fields = js.Headers(python_headers(headers) if headers else None)
-        fields.set_default("content-type", "application/json")
         text = js_json(to_py(data)) if isinstance(data, (JsProxy, JsDict, JsMap)) else json.dumps(data)
-        return cls(text, status, status_text, fields)
+        # As bytes the text implies no type of its own, so that the default below is the only one.
+        response = cls(text.encode(), status, status_text, headers)
+        response._js_response.set_default_type("application/json")
+        return response
 
     @classmethod
     def redirect(cls, url: str, status: HTTPStatus | int = 302) -> js.Response:

@@ -12,6 +12,7 @@ from http.client import HTTPMessage
 from typing import Any, cast
 
 from workers.compat.blob import Blob
+from workers.compat.buffers import ArrayBuffer, Uint8Array
 from workers.compat.formdata import FormData, encode_multipart, parse_form
 from workers.compat.headers import Headers
 from workers.compat.proxies import JsDict, JsNull, JsProxy, JsSyntaxError, JsTypeError
@@ -149,20 +150,24 @@ class Body(JsProxy):
         stream = self._content if isinstance(self._content, ReadableStream) else self._stream
         return stream is not None and stream.disturbed
 
-    async def bytes(self) -> bytes:
-        """Read the body as bytes."""
+    async def read(self) -> bytes:
+        """Read the body as plain bytes."""
         content = self.take_body()
         if content is None:
             return b""
         return content if isinstance(content, bytes) else await content.read_all()
 
-    async def arrayBuffer(self) -> bytes:
-        """Read the body as bytes."""
-        return await self.bytes()
+    async def bytes(self) -> Uint8Array:
+        """Read the body as a Uint8Array."""
+        return Uint8Array(await self.read())
+
+    async def arrayBuffer(self) -> ArrayBuffer:
+        """Read the body as an ArrayBuffer."""
+        return ArrayBuffer(await self.read())
 
     async def text(self) -> str:
         """Read the body as UTF-8: a byte order mark is dropped, invalid bytes become U+FFFD."""
-        return (await self.bytes()).decode("utf-8-sig", "replace")
+        return (await self.read()).decode("utf-8-sig", "replace")
 
     async def json(self) -> Any:
         """Read the body as JSON; objects in it are readable by attribute."""
@@ -171,14 +176,20 @@ class Body(JsProxy):
     async def blob(self) -> Blob:
         """Read the body as a Blob whose type is the content type."""
         kind = self.headers.get("content-type") or ""
-        return Blob([await self.bytes()], type=kind)
+        return Blob([await self.read()], type=kind)
 
     async def formData(self) -> FormData:
         """Read the body as a form, by its content type."""
         kind = self.headers.get("content-type")
         if kind is None:
             raise JsTypeError("Parsing a Body as FormData requires a Content-Type header.")
-        return parse_form(await self.bytes(), kind)
+        return parse_form(await self.read(), kind)
+
+    def set_default_type(self, kind: str) -> None:
+        """Set the content type for which no header field was given."""
+        self._default_type = kind
+        if self._headers is not None:
+            self._headers.set_default("content-type", kind)
 
     def _share_body(self, other: Body) -> None:
         """Give `other` the same unread body: bytes are shared, a stream is split in two."""

@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 
 __all__ = [
     "ClassOrInstance",
+    "Constructor",
     "JsDict",
     "JsException",
     "JsMap",
@@ -33,7 +34,7 @@ _Made = TypeVar("_Made")
 _Read = TypeVar("_Read")
 
 
-class _Constructor:
+class Constructor:
     """Answer of `proxy.constructor`: user code reads `.name` from it."""
 
     __slots__ = ("name",)
@@ -53,9 +54,9 @@ class JsProxy:
         return cls(*args, **kwargs)
 
     @property
-    def constructor(self) -> _Constructor:
+    def constructor(self) -> Constructor:
         """The JavaScript class; `constructor.name` is its name."""
-        return _Constructor(type(self).__name__)
+        return Constructor(type(self).__name__)
 
     @property
     def typeof(self) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol, cast
 
+from workers.compat.buffers import Uint8Array
 from workers.compat.proxies import JsDict, JsException, JsProxy, JsTypeError, init_options
 
 __all__ = ["ReadableStream", "ReadableStreamDefaultReader", "Through", "Writable", "Writer", "chunk_bytes", "settled"]
@@ -142,21 +143,11 @@ class ReadableStream(JsProxy):
             raise
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        self._claim()
-        return self._chunks()
+        return _Chunks(self, _shown)
 
-    async def _chunks(self) -> AsyncIterator[Any]:
-        self._claim()
-        self.locked = True
-        try:
-            while True:
-                try:
-                    chunk = await self.pull()
-                except StopAsyncIteration:
-                    return
-                yield chunk
-        finally:
-            self.locked = False
+    def raw_chunks(self) -> AsyncIterator[bytes]:
+        """Iterate over the chunks as plain bytes: what the server does when it sends them."""
+        return _Chunks(self, chunk_bytes)
 
     async def read_all(self) -> bytes:
         """Read the rest as bytes."""
@@ -165,7 +156,7 @@ class ReadableStream(JsProxy):
             self.disturbed = True
             data, self._data = self._data or b"", None
             return data
-        return b"".join([chunk_bytes(chunk) async for chunk in self])
+        return b"".join([chunk async for chunk in self.raw_chunks()])
 
     def getReader(self, options: object = None, /, **_members: Any) -> ReadableStreamDefaultReader:
         """Lock the stream to a new reader."""
@@ -222,6 +213,51 @@ class ReadableStream(JsProxy):
         return self.__aiter__()
 
 
+def _shown(chunk: Any) -> Any:
+    return Uint8Array(chunk) if type(chunk) is bytes else chunk
+
+
+class _Chunks:
+    """The iteration over a stream: holds its lock until the end, an error or the iterator's own end of life."""
+
+    __slots__ = ("_convert", "_stream")
+
+    def __init__(self, stream: ReadableStream, convert: Callable[[Any], Any]) -> None:
+        if stream.locked:
+            raise JsTypeError(_LOCKED)
+        stream.locked = True
+        self._stream: ReadableStream | None = stream
+        self._convert = convert
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> Any:
+        stream = self._stream
+        if stream is None:
+            raise StopAsyncIteration
+        try:
+            return self._convert(await stream.pull())
+        except BaseException:
+            self._release()
+            raise
+
+    def _release(self) -> None:
+        if self._stream is not None:
+            self._stream.locked = False
+            self._stream = None
+
+    async def aclose(self) -> None:
+        """Stop reading and tell the source."""
+        stream = self._stream
+        self._release()
+        if stream is not None:
+            await stream.abandon()
+
+    def __del__(self) -> None:
+        self._release()
+
+
 class ReadableStreamDefaultReader(JsProxy):
     """The one reader a stream is locked to."""
 
@@ -238,7 +274,7 @@ class ReadableStreamDefaultReader(JsProxy):
     async def read(self) -> JsDict:
         """Return `{done, value}`."""
         try:
-            return JsDict(done=False, value=await self._held().pull())
+            return JsDict(done=False, value=_shown(await self._held().pull()))
         except StopAsyncIteration:
             return JsDict(done=True, value=None)
 

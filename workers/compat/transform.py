@@ -81,9 +81,6 @@ class _Pipe:
             taken.set_result(None)
         return chunk
 
-    def cancel(self, reason: object) -> None:
-        self.end(reason if isinstance(reason, Exception) else JsException(reason or "The stream was cancelled."))
-
 
 class WritableStream(JsProxy):
     """The writing side of a transform stream, or a sink given as `write`, `close`, `abort` callables."""
@@ -195,6 +192,32 @@ class _Enqueuer(JsProxy):
         raise reason if isinstance(reason, Exception) else JsException(reason)
 
 
+class _Outgoing:
+    """The readable side's source. However it ends, no writer is left waiting for a reader."""
+
+    def __init__(self, chunks: AsyncIterator[Any], pipe: _Pipe) -> None:
+        self._chunks = chunks
+        self._pipe = pipe
+
+    def __aiter__(self) -> _Outgoing:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await anext(self._chunks)
+        except BaseException:
+            self._end(None)
+            raise
+
+    def cancel(self, reason: object) -> None:
+        """The reader gives up."""
+        self._end(reason)
+
+    def _end(self, reason: object) -> None:
+        failure = reason if isinstance(reason, Exception) else JsTypeError(reason or "The readable side was cancelled.")
+        self._pipe.end(failure)
+
+
 class TransformStream(JsProxy):
     """A pair `writable` and `readable`: what is written to one comes out of the other, transformed.
 
@@ -208,12 +231,12 @@ class TransformStream(JsProxy):
         self._transformer = init_options(transformer, members)
         self._pipe = _Pipe()
         self.writable = WritableStream(_pipe=self._pipe)
-        self.readable = ReadableStream.from_iterator(self._outgoing(self._pipe))
+        self.readable = ReadableStream.from_iterator(_Outgoing(self._outgoing(self._pipe), self._pipe))
 
     def feed(self, source: ReadableStream) -> ReadableStream:
         """Let the readable side pull from `source` instead of waiting for a writer."""
         self.writable.locked = True
-        self.readable = ReadableStream.from_iterator(self._outgoing(aiter(source)))
+        self.readable = ReadableStream.from_iterator(self._outgoing(source.raw_chunks()))
         return self.readable
 
     async def _outgoing(self, source: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -221,23 +244,19 @@ class TransformStream(JsProxy):
         start, transform, flush = (self._transformer.get(name) for name in ("start", "transform", "flush"))
         if start is not None:
             await settled(start(controller))
-        try:
-            async for chunk in source:
-                if transform is None:
-                    controller.enqueue(chunk)
-                else:
-                    await settled(transform(chunk, controller))
-                while controller.chunks:
-                    yield controller.chunks.popleft()
-                if controller.ended:
-                    return
-            if flush is not None:
-                await settled(flush(controller))
+        async for chunk in source:
+            if transform is None:
+                controller.enqueue(chunk)
+            else:
+                await settled(transform(chunk, controller))
             while controller.chunks:
                 yield controller.chunks.popleft()
-        finally:
-            # A reader that gives up must not leave a writer waiting for it.
-            self._pipe.end(None if self._pipe.closed else JsTypeError("The readable side was cancelled."))
+            if controller.ended:
+                return
+        if flush is not None:
+            await settled(flush(controller))
+        while controller.chunks:
+            yield controller.chunks.popleft()
 
 
 class IdentityTransformStream(TransformStream):
@@ -254,24 +273,22 @@ class FixedLengthStream(TransformStream):
     def __init__(self, length: int, *_strategies: object) -> None:
         super().__init__()
         self._expected = int(length)
-        self.readable = ReadableStream.from_iterator(self._counted(self._pipe), length=self._expected)
+        outgoing = _Outgoing(self._counted(self._pipe), self._pipe)
+        self.readable = ReadableStream.from_iterator(outgoing, length=self._expected)
 
     def feed(self, source: ReadableStream) -> ReadableStream:
         """Let the readable side pull from `source`, which must give exactly the announced bytes."""
         self.writable.locked = True
-        self.readable = ReadableStream.from_iterator(self._counted(aiter(source)), length=self._expected)
+        self.readable = ReadableStream.from_iterator(self._counted(source.raw_chunks()), length=self._expected)
         return self.readable
 
     async def _counted(self, source: AsyncIterator[Any]) -> AsyncIterator[bytes]:
         sent = 0
-        try:
-            async for chunk in source:
-                data = chunk_bytes(chunk)
-                sent += len(data)
-                if sent > self._expected:
-                    raise JsTypeError("Attempt to write too many bytes through a FixedLengthStream.")
-                yield data
-            if sent < self._expected:
-                raise JsTypeError("FixedLengthStream did not see all expected bytes before close().")
-        finally:
-            self._pipe.end(None if self._pipe.closed else JsTypeError("The readable side was cancelled."))
+        async for chunk in source:
+            data = chunk_bytes(chunk)
+            sent += len(data)
+            if sent > self._expected:
+                raise JsTypeError("Attempt to write too many bytes through a FixedLengthStream.")
+            yield data
+        if sent < self._expected:
+            raise JsTypeError("FixedLengthStream did not see all expected bytes before close().")

@@ -18,15 +18,11 @@ __all__ = ["URL", "URLSearchParams", "normalise"]
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
 _SPECIAL = {*_DEFAULT_PORTS, "file"}
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):").match
+# A URL already in normal form: nothing to lower, encode, drop or resolve. Everything else takes the long way.
 _CLEAN = re.compile(
-    r"(?:http://(?!\S*:80/)|https://(?!\S*:443/))"
-    r"(?:127\.0\.0\.1|(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*)(?::[1-9][0-9]{0,3})?"
-    r"(?:/(?!\.)[A-Za-z0-9\-_~!$&'()*+,;=:@%.]*)+(?<!/)/?"
-    r"(?:\?[A-Za-z0-9\-_~!$&()*+,;=:@%./?]*)?\Z"
-).match
-_CLEAN_ROOT = re.compile(
-    r"(?:http://(?!\S*:80/)|https://(?!\S*:443/))"
-    r"(?:127\.0\.0\.1|(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*)(?::[1-9][0-9]{0,4})?/\Z"
+    r"https?://(?:127\.0\.0\.1|(?:[a-z0-9-]+\.)*[a-z][a-z0-9-]*)(?::(?!80/|443/)[1-9][0-9]{0,3}|:[1-5][0-9]{4})?"
+    r"(?:/(?!\.|%2[eE])[A-Za-z0-9\-_~!$&'()*+,;=:@%.|\[\]]*)+"
+    r"(?:\?[A-Za-z0-9\-_~!$&()*+,;=:@%./?\[\]{}|^`\\]*)?\Z"
 ).match
 _FORBIDDEN_HOST = re.compile(r"[\0-\x20#/:<>?@\[\\\]^|%\x7f]").search
 _ENDS_IN_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?\Z").search
@@ -469,4 +465,4 @@ def normalise(url: str) -> str:
     Raises:
         JsTypeError: `Invalid URL: ...`
     """
-    return url if _CLEAN_ROOT(url) else URL(url).href
+    return url if _CLEAN(url) else URL(url).href
