@@ -50,6 +50,7 @@ class Code(Enum):
     NO_SUCH_TABLE = _Entry(304, False, 404)
     TOPIC_UNAVAILABLE = _Entry(305, True, 503)
     OVERLOADED = _Entry(306, True, 503)
+    NOT_STORED = _Entry(307, True, 500)
 
     BAD_REQUEST = _Entry(601, False, 400)
     UNKNOWN_METHOD = _Entry(602, False, 404)

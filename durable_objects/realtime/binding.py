@@ -1,0 +1,130 @@
+"""Realtime: the binding `env.REALTIME`, and the one joint through which the runtime reaches this room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from random import Random
+from typing import Any, Final
+
+from d1.changes import Commit
+from durable_objects.clock import Clock, SystemClock
+from durable_objects.realtime.core.codes import Code, RealtimeError
+from durable_objects.realtime.core.protocol import dumps
+from durable_objects.realtime.core.settings import RealtimeSettings
+from durable_objects.realtime.directory import Directory
+from durable_objects.realtime.endpoint import answer_history, answer_rpc, emit, error_body
+from durable_objects.realtime.gateway import connect
+from durable_objects.realtime.table_feed import TableWatch
+from workers.request import Request
+from workers.response import Response
+
+__all__ = ["Realtime"]
+
+_SOCKET_PATHS: Final = frozenset({"/api/realtime", "/v1/realtime", "/realtime"})
+_HISTORY_PATH: Final = "/api/v1/public/realtime/history"
+_RPC_PATH: Final = "/internal/hooks/rpc"
+_PATHS: Final = _SOCKET_PATHS | {_HISTORY_PATH, _RPC_PATH}
+
+
+class Realtime:
+    """Realtime of one Worker: its endpoint, and what the Worker itself may say and ask.
+
+    Example:
+        ```python
+        class Default(WorkerEntrypoint):
+            async def fetch(self, request):
+                await self.env.REALTIME.emit("order-paid", {"id": 7}, "orders/7")
+                return Response("ok")
+        ```
+    """
+
+    def __init__(
+        self,
+        settings: RealtimeSettings,
+        namespaces: Mapping[str, Any],
+        tables: TableWatch | None = None,
+        *,
+        clock: Clock | None = None,
+        random: Random | None = None,
+    ) -> None:
+        """Join the settings to the namespaces (class name -> namespace) and to the source of row changes.
+
+        Raises:
+            ValueError: A topic class has no namespace.
+        """
+        self.settings = settings
+        self._directory = Directory(
+            settings, namespaces, tables, clock=clock if clock is not None else SystemClock(), random=random
+        )
+
+    async def answer(self, request: Request) -> Response | None:
+        """Answer a request for one of the endpoint's paths; None for any other."""
+        path = _path(request.url)
+        if path not in _PATHS:
+            return None
+        if path == _HISTORY_PATH:
+            return await answer_history(request, self._directory)
+        if path == _RPC_PATH:
+            return await answer_rpc(request, self._directory)
+        try:
+            return connect(request, self._directory)
+        except RealtimeError as error:
+            return error_body(error)
+
+    async def fetch(self, request: Request) -> Response:
+        """Answer a request for one of the endpoint's paths, 404 for any other."""
+        answer = await self.answer(request)
+        if answer is None:
+            return error_body(RealtimeError(Code.NOT_FOUND, f"realtime has no path {_path(request.url)}"))
+        return answer
+
+    async def emit(self, event: str, data: object, room: str) -> None:
+        """Send an event to a room; a bare name is the chat room of that name.
+
+        Raises:
+            RealtimeError: BAD_TOPIC, the room names nothing.
+        """
+        await emit(self._directory, event, data, room)
+
+    async def publish(
+        self, topic: str, event: str, data: object, *, persist: bool = False, user_id: str | None = None
+    ) -> None:
+        """Send an event to a topic, in any spelling; with `persist` it is stored when this returns.
+
+        Raises:
+            RealtimeError: BAD_TOPIC, the topic names nothing.
+        """
+        name = self._directory.topic(topic).text
+        await self._directory.stub(name).publish_json(
+            event, dumps(data), persist, user_id, None, self.settings.history_limit
+        )
+
+    async def history(self, topic: str, limit: int = 50, before: int | None = None) -> list[dict[str, Any]]:
+        """Return a topic's persisted messages older than `before` (a `created_at`), newest first."""
+        return await self._directory.stub(self._directory.topic(topic).text).history(limit, before)
+
+    async def presence(self, topic: str) -> list[dict[str, Any]]:
+        """Return who is present on a topic: `[{userId, state, connections: [connection id]}]`."""
+        return await self._directory.stub(self._directory.topic(topic).text).presence()
+
+    def table_changes(self, commit: Commit) -> None:
+        """Pass a commit's changes on to the topics of their tables. Call it in commit order; it never waits."""
+        if self._directory.tables is not None:
+            self._directory.tables.dispatch(commit)
+
+    async def close(self) -> None:
+        """Stop what still runs in the background; sockets are closed by the objects' host."""
+        await self._directory.tasks.close()
+
+
+def _path(url: str) -> str:
+    """Return the path of an absolute URL. Runs for every request of the Worker, so it parses no more than that."""
+    start = url.find("/", url.find("://") + 3)
+    if start < 0:
+        return "/"
+    end = len(url)
+    for mark in "?#":
+        at = url.find(mark, start)
+        if 0 <= at < end:
+            end = at
+    return url[start:end]

@@ -1,0 +1,77 @@
+"""What the endpoint's parts share: settings, where topics live, the table watch, clock, randomness, their tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from random import Random, SystemRandom
+from typing import Any
+
+from durable_objects.clock import Clock
+from durable_objects.realtime.core.names import TopicName, canonical, chat_room, emit_room
+from durable_objects.realtime.core.settings import BUILT_IN_CLASS, RealtimeSettings
+from durable_objects.realtime.table_feed import TableFeed, TableWatch
+from durable_objects.realtime.tasks import Tasks
+
+__all__ = ["Directory"]
+
+
+class Directory:
+    """Finds the object of a topic, and holds what all parts of the endpoint need."""
+
+    def __init__(
+        self,
+        settings: RealtimeSettings,
+        namespaces: Mapping[str, Any],
+        tables: TableWatch | None,
+        *,
+        clock: Clock,
+        random: Random | None,
+    ) -> None:
+        """Check that every topic class has a namespace; `namespaces` is class name -> namespace.
+
+        Raises:
+            ValueError: A class that the settings name is not exported.
+        """
+        for name in (BUILT_IN_CLASS, *(entry.class_name for entry in settings.topics)):
+            if name not in namespaces:
+                known = ", ".join(sorted(namespaces)) or "none"
+                raise ValueError(f"topic class {name!r} is not exported by the Worker; exported: {known}")
+        self.settings = settings
+        self.clock = clock
+        self.tasks = Tasks()
+        self.tables = None if tables is None else TableFeed(tables, settings.database, self.stub, self.tasks, clock)
+        self._namespaces = namespaces
+        self._random = random if random is not None else SystemRandom()
+
+    def stub(self, topic: str) -> Any:
+        """Return a fresh stub of the object that is the topic: a stub that met a reset stays broken."""
+        return self._namespaces[self.settings.class_for(topic)].getByName(topic)
+
+    def new_id(self) -> str:
+        """Return an unguessable id."""
+        return f"{self._random.getrandbits(96):024x}"
+
+    def topic(self, text: str, projects: Iterable[str] = ()) -> TopicName:
+        """Return the topic a client means; `projects` are further names of its project."""
+        settings = self.settings
+        return canonical(
+            text,
+            projects=(*settings.projects, *projects),
+            database=settings.database,
+            max_bytes=settings.max_topic_bytes,
+        )
+
+    def room(self, text: str, projects: Iterable[str] = ()) -> TopicName:
+        """Return the topic a server-side emit means."""
+        settings = self.settings
+        return emit_room(
+            text,
+            projects=(*settings.projects, *projects),
+            database=settings.database,
+            max_bytes=settings.max_topic_bytes,
+        )
+
+    def chat(self, room_id: str, projects: Iterable[str] = ()) -> TopicName:
+        """Return the topic of a chat room."""
+        settings = self.settings
+        return chat_room(room_id, projects=(*settings.projects, *projects), max_bytes=settings.max_topic_bytes)

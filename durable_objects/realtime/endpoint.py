@@ -1,0 +1,182 @@
+"""The endpoint's HTTP half: history for clients, `/internal/hooks/rpc` for servers."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+from durable_objects.realtime.core.access import Connection, admit, admit_server, bearer, credentials
+from durable_objects.realtime.core.codes import Code, RealtimeError
+from durable_objects.realtime.core.protocol import dumps, loads
+from durable_objects.realtime.directory import Directory
+from workers.compat.proxies import JsException
+from workers.request import Request
+from workers.response import Response
+
+__all__ = ["answer_history", "answer_rpc", "error_body"]
+
+_METHODS = ("socket.emit", "db.query")
+_JSON = {"content-type": "application/json"}
+_CORS = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "GET, OPTIONS",
+    "access-control-max-age": "86400",
+}
+_CORS_HEADERS = "authorization, content-type, x-aerostack-key, x-project-id, x-request-id"
+
+_log = logging.getLogger(__name__)
+
+
+def error_body(error: RealtimeError, *, headers: dict[str, str] | None = None, **more: object) -> Response:
+    """Return an HTTP answer `{code, message}`, with the code's number and further members."""
+    body = {"code": error.code.name, "number": error.code.number, "message": error.message, **more}
+    return Response(dumps(body), status=error.code.status, headers={**_JSON, **(headers or {})})
+
+
+async def answer_history(request: Request, directory: Directory) -> Response:
+    """Answer `GET ...history?room=&limit=&before=` with `{"messages": [...]}`, newest first.
+
+    Pages from other origins may read it: what they need to know is the key. An error body has empty `messages` too,
+    since a public client reads them without looking at the status.
+    """
+    if request.method == "OPTIONS":
+        wanted = request.headers.get("access-control-request-headers") or _CORS_HEADERS
+        return Response(None, status=204, headers={**_CORS, "access-control-allow-headers": wanted, "vary": "origin"})
+    try:
+        if request.method != "GET":
+            raise RealtimeError(Code.METHOD_NOT_ALLOWED, f"history is read with GET, not {request.method}")
+        return Response(await _history(request, directory), headers={**_JSON, **_CORS})
+    except RealtimeError as error:
+        return error_body(error, headers=_CORS, messages=[])
+
+
+async def _history(request: Request, directory: Directory) -> str:
+    headers, settings = request.headers, directory.settings
+    query = parse_qs(urlsplit(request.url).query)
+    keys = (headers.get("x-aerostack-key"), *query.get("apiKey", ()))
+    tokens = (bearer(headers.get("authorization")), *query.get("token", ()))
+    role = admit(credentials(keys=keys, tokens=tokens), settings)
+    room = query.get("room", [""])[0]
+    if not room:
+        raise RealtimeError(Code.BAD_REQUEST, "query parameter room is missing", "room")
+    limit = _number(query.get("limit"), "limit", settings.history_page)
+    if limit < 1:
+        raise RealtimeError(Code.BAD_REQUEST, f"limit is {limit}, but must be at least 1", "limit")
+    before = _number(query.get("before"), "before", None)
+    name = directory.topic(room, query.get("projectId", ()))
+    reader = Connection(directory.new_id(), query.get("userId", [None])[0], role, settings.project)
+    who = dumps([reader.id, reader.user_id, reader.role, reader.project])
+    stub, count = directory.stub(name.text), min(limit, settings.history_page_max)
+    try:
+        is_allowed, text = await stub.history_json(who, room, count, before)
+    except Exception as error:  # a request: whatever the object or its class raised
+        _log.exception("history of %s failed", name.text, extra={"topic": name.text})
+        raise RealtimeError(Code.TOPIC_UNAVAILABLE, f"topic {name.text} could not be reached") from error
+    if not is_allowed:
+        raise RealtimeError(Code.REFUSED, text)
+    return text
+
+
+def _number(values: list[str] | None, name: str, default: Any) -> Any:
+    text = (values or [""])[0].strip()
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError as error:
+        raise RealtimeError(Code.BAD_REQUEST, f"{name} is {text[:40]!r}, but must be an integer", name) from error
+    if abs(value) > 2**53:
+        raise RealtimeError(Code.BAD_REQUEST, f"{name} is beyond 2^53", name)
+    return value
+
+
+async def answer_rpc(request: Request, directory: Directory) -> Response:
+    """Answer `POST /internal/hooks/rpc`: `{"method", "args"}` -> the method's result as JSON.
+
+    A missing method is answered as text; any other failure as `{"error": {code, message}}`.
+    """
+    try:
+        if request.method != "POST":
+            raise RealtimeError(Code.METHOD_NOT_ALLOWED, f"the server API is called with POST, not {request.method}")
+        _admit_caller(request, directory)
+        method, args = await _call_of(request, directory)
+        if method not in _METHODS:
+            return Response(f"unknown method {method!r}; known: {', '.join(_METHODS)}\n", status=404)
+        result = await (_emit(args, directory) if method == "socket.emit" else _query(args, directory))
+        return Response(dumps(result), headers=_JSON)
+    except RealtimeError as error:
+        body = {"error": {"code": error.code.name, "number": error.code.number, "message": error.message}}
+        return Response(dumps(body), status=error.code.status, headers=_JSON)
+
+
+def _admit_caller(request: Request, directory: Directory) -> None:
+    headers = request.headers
+    given = credentials(keys=(headers.get("x-as-dispatch-token"), bearer(headers.get("authorization"))))
+    host = headers.get("host") or urlsplit(request.url).netloc
+    admit_server(
+        given,
+        directory.settings,
+        origin=headers.get("origin"),
+        host=host,
+        fetch_site=headers.get("sec-fetch-site"),
+    )
+
+
+async def _call_of(request: Request, directory: Directory) -> tuple[str, list[Any]]:
+    limit = directory.settings.rpc_max_bytes
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise RealtimeError(Code.TOO_BIG, f"body is larger than {limit} bytes")
+    text = await request.text()
+    if len(text) > limit:
+        raise RealtimeError(Code.TOO_BIG, f"body is larger than {limit} bytes")
+    try:
+        call = loads(text)
+    except ValueError as error:
+        raise RealtimeError(Code.NOT_JSON, f"body is not JSON: {error}") from error
+    if not isinstance(call, dict):
+        raise RealtimeError(Code.NOT_AN_OBJECT, 'body must be an object {"method": ..., "args": [...]}')
+    fields = cast("dict[str, Any]", call)
+    method, args = fields.get("method"), fields.get("args", [])
+    if not isinstance(method, str):
+        raise RealtimeError(Code.BAD_REQUEST, "method must be a string", "method")
+    if not isinstance(args, list):
+        raise RealtimeError(Code.BAD_REQUEST, "args must be an array", "args")
+    return method, cast("list[Any]", args)
+
+
+async def _emit(args: list[Any], directory: Directory) -> dict[str, object]:
+    event, data, room = (*args, None, None, None)[:3]
+    if not isinstance(event, str) or not event:
+        raise RealtimeError(Code.BAD_REQUEST, "socket.emit: args[0], the event, must be a string", "args.0")
+    if not isinstance(room, str) or not room:
+        raise RealtimeError(Code.BAD_REQUEST, "socket.emit: args[2], the room, must be a string", "args.2")
+    await emit(directory, event, data, room)
+    return {"success": True}
+
+
+async def emit(directory: Directory, event: str, data: object, room: str) -> None:
+    """Send an event to a room; a bare room is a chat room.
+
+    Raises:
+        RealtimeError: BAD_TOPIC.
+    """
+    name = directory.room(room)
+    await directory.stub(name.text).publish_json(
+        event, dumps(data), False, None, None, directory.settings.history_limit
+    )
+
+
+async def _query(args: list[Any], directory: Directory) -> dict[str, object]:
+    sql, params = (*args, None, None)[:2]
+    if not isinstance(sql, str):
+        raise RealtimeError(Code.BAD_REQUEST, "db.query: args[0], the SQL, must be a string", "args.0")
+    if params is not None and not isinstance(params, list):
+        raise RealtimeError(Code.BAD_REQUEST, "db.query: args[1], the parameters, must be an array", "args.1")
+    if directory.tables is None:
+        raise RealtimeError(Code.BAD_REQUEST, "db.query: no database is configured for realtime")
+    try:
+        return await directory.tables.query(sql, cast("list[object]", params or []))
+    except JsException as error:
+        raise RealtimeError(Code.BAD_SQL, f"db.query: {error}") from error

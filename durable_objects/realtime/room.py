@@ -1,0 +1,314 @@
+"""What a topic object does around the pure topic: its legs' sockets, storage, hooks, one command after the other.
+
+Commands reach a topic over the leg of the connection that gave them, as text: a JSON header, and after a newline the
+published data as the JSON text it already is, which is passed on without being read again. The commands of one leg are
+handled strictly in order, even when a hook of the topic class waits for something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from durable_objects.realtime.core.access import Action, Connection
+from durable_objects.realtime.core.codes import Code, RealtimeError, Refused
+from durable_objects.realtime.core.history import History, Message
+from durable_objects.realtime.core.protocol import about, dumps, error_frame, loads
+from durable_objects.realtime.core.table_events import TableEvent
+from durable_objects.realtime.core.topic import (
+    Broadcast,
+    Effect,
+    Leg,
+    PresenceMoved,
+    Publication,
+    Remember,
+    Reply,
+    Store,
+    Topic,
+)
+from durable_objects.realtime.topic_log import TopicLog
+from workers.compat.clock import now_ms
+from workers.compat.proxies import JsException
+
+__all__ = ["Room"]
+
+_TAG = "realtime-leg"
+_END = ""
+_MAX_TICKETS = 4_096
+_MAX_WAITING = 1_024
+_DEFAULT_KEEP = 1_000
+_WINDOW = 1_024
+
+_log = logging.getLogger(__name__)
+
+
+class Room:
+    """One topic object's legs and state. Rebuilt from the sockets' attachments when the object wakes."""
+
+    def __init__(
+        self,
+        name: str,
+        ctx: Any,
+        hooks: Mapping[str, Callable[..., Any]],
+        *,
+        echo: bool,
+        history_limit: int | None,
+        hook_timeout_s: float,
+    ) -> None:
+        """Start from what the object's sockets remember.
+
+        `hooks` are the ones the topic class defines: authorize, on_subscribe, on_unsubscribe, on_publish, on_presence.
+        """
+        self.name = name
+        self.topic = Topic(History(""), echo=echo)
+        self._ctx = ctx
+        self._hooks = hooks
+        self._history_limit = history_limit
+        self._hook_timeout_s = hook_timeout_s
+        self._log = TopicLog(ctx.storage.sql)
+        self._log_is_known = False
+        self._keep = _DEFAULT_KEEP
+        self._tickets: dict[str, Leg] = {}
+        self._sockets: dict[str, Any] = {}
+        self._turns: dict[str, deque[str]] = {}
+        for socket in ctx.getWebSockets(_TAG):
+            leg = Leg.from_attachment(socket.deserializeAttachment())
+            self._sockets[leg.id] = socket
+            self.topic.restore(leg)
+
+    def expect(self, attachment: str) -> None:
+        """Let the leg that is described come in. Only code with a stub can say this, never an HTTP request."""
+        leg = Leg.from_attachment(attachment)
+        self._tickets[leg.id] = leg
+        while len(self._tickets) > _MAX_TICKETS:
+            del self._tickets[next(iter(self._tickets))]
+
+    def let_in(self, leg_id: str, socket: Any) -> bool:
+        """Take over the object's end of an expected leg; False for a leg nobody announced."""
+        leg = self._tickets.pop(leg_id, None)
+        if leg is None:
+            return False
+        self._ctx.acceptWebSocket(socket, [_TAG, leg_id])
+        self._sockets[leg_id] = socket
+        self._carry_out(self.topic.attach(leg))
+        return True
+
+    async def receive(self, socket: Any, message: str) -> None:
+        """Handle one command that arrived on a leg."""
+        leg_id = self._leg_of(socket)
+        if leg_id is not None:
+            await self._in_order(leg_id, message)
+
+    async def lost(self, socket: Any) -> None:
+        """Forget a leg whose socket ended, after what it had still sent."""
+        leg_id = self._leg_of(socket)
+        if leg_id is not None:
+            await self._in_order(leg_id, _END)
+
+    def say(self, publication: Publication) -> Message | None:
+        """Publish on the server's own behalf; no hook is asked. Returns what was stored."""
+        self._know_log(publication)
+        effects = self.topic.publish(publication, None, now_ms())
+        self._carry_out(effects)
+        return next((effect.message for effect in effects if isinstance(effect, Store)), None)
+
+    def tell_changes(self, events: Iterable[TableEvent]) -> None:
+        """Tell the subscribers about row changes of the topic's table."""
+        self._carry_out(self.topic.tell_changes(events))
+
+    def messages(self, limit: int, before: int | None = None) -> list[Message]:
+        """Return persisted messages, newest first."""
+        return self._log.newest(limit, before)
+
+    async def may_read(self, connection: Connection) -> None:
+        """Ask the topic class whether history may be read.
+
+        Raises:
+            Refused: It may not.
+        """
+        await self._authorize(connection, "history")
+
+    def remember_limit(self, keep: int) -> None:
+        """Set how many persisted messages are kept, unless the topic class says so itself."""
+        self._keep = keep
+
+    # -- one leg's commands, in order
+
+    async def _in_order(self, leg_id: str, message: str) -> None:
+        waiting = self._turns.get(leg_id)
+        if waiting is not None:
+            if len(waiting) >= _MAX_WAITING and message != _END:
+                error = RealtimeError(Code.OVERLOADED, f"{len(waiting)} frames of this connection wait for the topic")
+                self._send(leg_id, error_frame(error))
+                return
+            waiting.append(message)
+            return
+        self._turns[leg_id] = waiting = deque((message,))
+        try:
+            while waiting:
+                await self._turn(leg_id, waiting.popleft())
+        finally:
+            del self._turns[leg_id]
+
+    async def _turn(self, leg_id: str, message: str) -> None:
+        leg = self.topic.legs.get(leg_id)
+        if leg is None:
+            return
+        if message == _END:
+            await self._end(leg)
+            return
+        header, _, data = message.partition("\n")
+        command: dict[str, Any] = json.loads(header)
+        try:
+            await self._obey(leg, command, data)
+        except RealtimeError as error:
+            self._refuse(leg, command, error)
+        except Exception:  # an actor turn: user code failed; only its own client is told
+            _log.exception("topic %s: a hook failed on %s", self.name, command["do"], extra={"topic": self.name})
+            self._refuse(leg, command, RealtimeError(Code.HANDLER_FAILED, "the topic's handler failed"))
+
+    async def _obey(self, leg: Leg, command: Mapping[str, Any], data: str) -> None:
+        match command["do"]:
+            case "publish" | "chat":
+                await self._publish(leg, command, data)
+            case "subscribe":
+                await self._subscribe(leg, command)
+            case "unsubscribe":
+                was_subscribed = bool(leg.spellings)
+                await self._notice(self._carry_out(self.topic.unsubscribe(leg, command["as"], now_ms())))
+                if was_subscribed and not leg.spellings:
+                    await self._call("on_unsubscribe", leg.connection)
+            case "track":
+                await self._authorize(leg.connection, "track")
+                await self._notice(self._carry_out(self.topic.track(leg, command["state"], command["at"])))
+            case "untrack":
+                await self._notice(self._carry_out(self.topic.untrack(leg, command["at"])))
+            case _:
+                await self._end(leg)
+
+    async def _subscribe(self, leg: Leg, command: Mapping[str, Any]) -> None:
+        await self._authorize(leg.connection, "subscribe")
+        is_first = not leg.spellings
+        quiet = bool(command.get("quiet"))
+        self._carry_out(self.topic.subscribe(leg, command["as"], now_ms(), quiet=quiet))
+        if is_first and not quiet:
+            await self._call("on_subscribe", leg.connection)
+
+    async def _publish(self, leg: Leg, command: Mapping[str, Any], data: str) -> None:
+        await self._authorize(leg.connection, "publish")
+        event: str = command["event"]
+        if "on_publish" in self._hooks:
+            changed = await self._call("on_publish", leg.connection, event, loads(data))
+            if changed is not None:
+                data = dumps(changed)
+        publication = Publication(
+            event,
+            data,
+            command.get("id"),
+            bool(command.get("persist")),
+            "chat" if command["do"] == "chat" else "event",
+            room_id=command.get("room", ""),
+        )
+        if "keep" in command:
+            self.remember_limit(command["keep"])
+        self._know_log(publication)
+        self._carry_out(self.topic.publish(publication, leg, command["at"]))
+
+    async def _end(self, leg: Leg) -> None:
+        effects = self.topic.detach(leg.id, now_ms())
+        socket = self._sockets.pop(leg.id)
+        socket.close(1000, "left")
+        was_subscribed = bool(leg.spellings)
+        try:
+            await self._notice(self._carry_out(effects))
+            if was_subscribed:
+                await self._call("on_unsubscribe", leg.connection)
+        except Exception:  # an actor turn: there is no client left to tell
+            _log.exception("topic %s: a hook failed when a connection left", self.name, extra={"topic": self.name})
+
+    def _refuse(self, leg: Leg, command: Mapping[str, Any], error: RealtimeError) -> None:
+        told = about(error, frame=command["do"], channel=command.get("as"), id=command.get("id"))
+        _log.info("topic %s refused %s: %s", self.name, command["do"], error.code.name, extra={"topic": self.name})
+        self._send(leg.id, error_frame(told))
+
+    # -- hooks
+
+    async def _authorize(self, connection: Connection, action: Action) -> None:
+        if "authorize" in self._hooks and not await self._call("authorize", connection, action):
+            raise Refused(f"not allowed to {action} here")
+
+    async def _notice(self, moves: Iterable[PresenceMoved]) -> None:
+        if "on_presence" in self._hooks:
+            for move in moves:
+                await self._call("on_presence", move.connection, move.change.verb, move.change.state)
+
+    async def _call(self, name: str, *args: object) -> Any:
+        hook = self._hooks.get(name)
+        if hook is None:
+            return None
+        result = hook(*args)
+        if inspect.isawaitable(result):
+            async with asyncio.timeout(self._hook_timeout_s):
+                return await result
+        return result
+
+    # -- effects
+
+    def _carry_out(self, effects: Iterable[Effect]) -> list[PresenceMoved]:
+        moves: list[PresenceMoved] = []
+        sockets = self._sockets
+        for effect in effects:
+            if isinstance(effect, Broadcast):
+                for spelling, text in effect.frames:
+                    for leg_id in self.topic.audience(spelling):
+                        if leg_id != effect.but:
+                            sockets[leg_id].send(text)
+            elif isinstance(effect, Reply):
+                self._send(effect.leg, effect.text)
+            elif isinstance(effect, Remember):
+                sockets[effect.leg].serializeAttachment(effect.attachment)
+            elif isinstance(effect, Store):
+                self._store(effect.message)
+            else:
+                moves.append(effect)
+        return moves
+
+    def _store(self, message: Message) -> None:
+        try:
+            self._log.append(message, keep=self._history_limit or self._keep)
+        except JsException as error:
+            self.topic.history.undo(message)
+            _log.exception("topic %s: a message was not stored", self.name, extra={"topic": self.name})
+            raise RealtimeError(Code.NOT_STORED, "the message could not be stored") from error
+
+    def _send(self, leg_id: str, text: str) -> None:
+        socket = self._sockets.get(leg_id)
+        if socket is not None:
+            socket.send(text)
+
+    def _leg_of(self, socket: Any) -> str | None:
+        tags = list(self._ctx.getTags(socket))
+        return str(tags[1]) if len(tags) == 2 and tags[0] == _TAG else None
+
+    def _know_log(self, publication: Publication) -> None:
+        """Before the first stored message of this life: continue where the stored log ends."""
+        if publication.persist and not self._log_is_known:
+            history = self.topic.history
+            history.epoch = _epoch(now_ms())
+            history.continue_from(self._log.newest(_WINDOW))
+            self._log_is_known = True
+
+
+def _epoch(at_ms: int) -> str:
+    """Name a new log after its first moment: a log made again later has another name."""
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    text = ""
+    while at_ms:
+        at_ms, digit = divmod(at_ms, 36)
+        text = digits[digit] + text
+    return text or "0"

@@ -1,0 +1,135 @@
+"""Row changes on their way from committed transactions to the objects of their tables' topics.
+
+Each table topic has its own queue and at most one task that empties it, so changes arrive in commit order, in batches
+that grow under load, and a slow topic holds up no other. A full queue is replaced by one "read the table again".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from d1.changes import Commit
+from durable_objects.clock import Clock
+from durable_objects.realtime.core.names import table_topic
+from durable_objects.realtime.core.table_events import TableEvent, lost_events, table_event
+from durable_objects.realtime.tasks import Tasks
+
+__all__ = ["TableFeed", "TableWatch"]
+
+_MAX_QUEUED = 20_000
+_BATCH = 1_000
+
+_log = logging.getLogger(__name__)
+
+
+class TableWatch(Protocol):
+    """Where row changes come from: the runtime's change feed of one D1 database."""
+
+    async def watch(self, table: str) -> str | None:
+        """Arm capture of `table` and return its real name; None when it does not exist (armed once it does)."""
+        ...
+
+    def unwatch(self, table: str) -> None:
+        """Undo one `watch`."""
+        ...
+
+    async def query(self, sql: str, params: Sequence[object]) -> dict[str, object]:
+        """Run one statement and return `{results, success, meta}`."""
+        ...
+
+
+class TableFeed:
+    """Dispatches the changes of the tables that somebody follows."""
+
+    def __init__(
+        self,
+        source: TableWatch,
+        database: str | None,
+        stub: Callable[[str], Any],
+        tasks: Tasks,
+        clock: Clock,
+        *,
+        max_queued: int = _MAX_QUEUED,
+    ) -> None:
+        self._source = source
+        self._database = database
+        self._stub = stub
+        self._tasks = tasks
+        self._clock = clock
+        self._max_queued = max_queued
+        self._followers: Counter[str] = Counter()
+        self._queues: dict[str, deque[TableEvent]] = {}
+        self._lost: set[str] = set()
+
+    async def watch(self, table: str) -> str | None:
+        """Arm capture of a table for one more follower; see `TableWatch.watch`."""
+        topic = table_topic(table, self._database).text
+        self._followers[topic] += 1
+        try:
+            return await self._source.watch(table)
+        except BaseException:
+            self._unfollow(topic)
+            raise
+
+    def unwatch(self, table: str) -> None:
+        """Undo one `watch`."""
+        self._unfollow(table_topic(table, self._database).text)
+        self._source.unwatch(table)
+
+    async def query(self, sql: str, params: Sequence[object]) -> dict[str, object]:
+        """Run one statement; see `TableWatch.query`."""
+        return await self._source.query(sql, params)
+
+    def dispatch(self, commit: Commit) -> None:
+        """Queue a commit's changes for the topics of their tables. Called in commit order; never waits."""
+        for change in commit.changes:
+            topic = table_topic(change.table, self._database).text
+            if topic not in self._followers:
+                continue
+            event = table_event(change, commit)
+            if event is not None:
+                self._queue(topic, event)
+
+    def _queue(self, topic: str, event: TableEvent) -> None:
+        queue = self._queues.get(topic)
+        if queue is None:
+            lost = [lost_events(self._clock.now_ms())] if topic in self._lost else []
+            self._lost.discard(topic)
+            self._queues[topic] = deque((*lost, event))
+            self._tasks.spawn(self._drain(topic), f"realtime-table-feed {topic}")
+        elif len(queue) < self._max_queued:
+            queue.append(event)
+        else:
+            _log.warning("topic %s: %s changes waited, dropped for a resync", topic, len(queue))
+            queue.clear()
+            queue.append(lost_events(self._clock.now_ms()))
+
+    async def _drain(self, topic: str) -> None:
+        queue = self._queues[topic]
+        try:
+            while queue:
+                batch = [queue.popleft() for _ in range(min(len(queue), _BATCH))]
+                if not await self._delivered(topic, batch):
+                    self._lost.add(topic)  # its followers hear of it with the next change
+                    return
+        finally:
+            del self._queues[topic]
+
+    async def _delivered(self, topic: str, batch: list[TableEvent]) -> bool:
+        events = [[event.kind, event.rest] for event in batch]
+        for _ in range(2):
+            try:
+                await self._stub(topic).tell_changes(events)
+            except Exception:  # a task root: the object, or the class it runs, failed
+                _log.exception("topic %s: %s row changes were not delivered", topic, len(batch))
+            else:
+                return True
+        return False
+
+    def _unfollow(self, topic: str) -> None:
+        self._followers[topic] -= 1
+        if self._followers[topic] <= 0:
+            del self._followers[topic]

@@ -1,0 +1,235 @@
+"""TopicObject: one topic as a Durable Object, and the class a user derives from to give a kind of topic its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from typing import Any, ClassVar
+
+from durable_objects.realtime.core.access import Action, Connection
+from durable_objects.realtime.core.codes import Refused
+from durable_objects.realtime.core.history import Message
+from durable_objects.realtime.core.protocol import dumps, loads
+from durable_objects.realtime.core.table_events import TableEvent
+from durable_objects.realtime.core.topic import Publication
+from durable_objects.realtime.room import Room
+from workers.compat.websocket import WebSocketPair
+from workers.entrypoints import DurableObject
+from workers.request import Request
+from workers.response import Response
+
+__all__ = ["LEG_HEADER", "TopicObject"]
+
+LEG_HEADER = "x-flarelet-leg"
+_HOOKS = ("authorize", "on_subscribe", "on_unsubscribe", "on_publish", "on_presence")
+
+
+class TopicObject(DurableObject):
+    """One realtime topic: its subscribers, presence and history. Derive from it to decide what happens on it.
+
+    Every hook is optional and may be a plain or an `async` method. A hook that raises `Refused` refuses what the client
+    asked, with that message; any other exception is logged and told to that one client as an error. Hooks of one
+    connection run in the order in which it sent its frames.
+
+    Example:
+        ```python
+        from durable_objects import TopicObject
+        from durable_objects.realtime import Refused
+
+        class ChatRoom(TopicObject):
+            history_limit = 200
+
+            async def authorize(self, connection, action):
+                return action == "subscribe" or connection.user_id is not None
+
+            def on_subscribe(self, connection):
+                self.broadcast("welcome", {"user": connection.user_id})
+
+            def on_publish(self, connection, event, data):
+                if event != "message":
+                    raise Refused("only messages here")
+                return {**data, "text": data["text"].strip()}
+
+            async def on_presence(self, connection, verb, state):
+                if verb == "leave" and not self.presence():
+                    await self.storage.setAlarm(...)
+
+            def on_alarm(self):
+                self.publish("closed", {}, persist=True)
+        ```
+
+    `fetch`, `alarm` and the `webSocket...` methods are those of a Durable Object; an override of them should call
+    `super()`, for the topic's own traffic arrives there.
+
+    Attributes:
+        history_limit: Persisted messages kept; None takes the configured number.
+        echo: Whether a publisher that is subscribed receives its own events.
+        hook_timeout_s: Seconds an async hook may take.
+    """
+
+    history_limit: ClassVar[int | None] = None
+    echo: ClassVar[bool] = True
+    hook_timeout_s: ClassVar[float] = 10.0
+
+    def __init__(self, ctx: Any, env: Any) -> None:
+        super().__init__(ctx, env)
+        defined = [name for name in _HOOKS if getattr(type(self), name) is not getattr(TopicObject, name)]
+        self._room = Room(
+            str(ctx.id.name or ctx.id),
+            ctx,
+            {name: getattr(self, name) for name in defined},
+            echo=self.echo,
+            history_limit=self.history_limit,
+            hook_timeout_s=self.hook_timeout_s,
+        )
+
+    # -- what a topic class may override
+
+    def authorize(self, connection: Connection, action: Action) -> bool | Awaitable[bool]:
+        """Decide whether a connection may "subscribe", "publish", "track" or read "history" here."""
+        return True
+
+    def on_subscribe(self, connection: Connection) -> object:
+        """A connection has just subscribed: it was confirmed and receives what is broadcast from here on."""
+
+    def on_unsubscribe(self, connection: Connection) -> object:
+        """A connection has no subscription left here: it unsubscribed or its socket ended."""
+
+    def on_publish(self, connection: Connection, event: str, data: Any) -> Any:
+        """Look at what a client publishes; return what is to be sent instead of `data`, or None to leave it as it is.
+
+        A chat message comes as event "chat_message" with data `{text, metadata?}`.
+        """
+        return None
+
+    def on_presence(self, connection: Connection, verb: str, state: Mapping[str, Any]) -> object:
+        """A user has joined, changed or left ("join", "update", "leave"); subscribers know already."""
+
+    def on_alarm(self) -> object:
+        """The alarm set with `self.storage.setAlarm` has come."""
+
+    # -- what a topic class, or a Worker with a stub of it, may call
+
+    @property
+    def topic(self) -> str:
+        """The canonical name of the topic."""
+        return self._room.name
+
+    @property
+    def storage(self) -> Any:
+        """The object's storage, shared with the topic's table `realtime_messages`."""
+        return self.ctx.storage
+
+    def broadcast(self, event: str, data: Any = None) -> None:
+        """Send an event to all subscribers, without storing it and without a user."""
+        self.publish(event, data)
+
+    def publish(
+        self, event: str, data: Any = None, persist: bool = False, user_id: str | None = None, id: str | None = None
+    ) -> dict[str, Any] | None:
+        """Send an event to all subscribers; with `persist`, store it and return the stored message.
+
+        No hook is asked. A repeated `id` of the same `user_id` has no effect.
+
+        Raises:
+            ValueError: `data` holds a float that is not finite.
+            TypeError: `data` has no JSON form.
+        """
+        stored = self._room.say(Publication(event, dumps(data), id, persist, user_id=user_id))
+        return None if stored is None else _readable(stored, self.topic)
+
+    def history(self, limit: int = 50, before: int | None = None) -> list[dict[str, Any]]:
+        """Return persisted messages older than `before` (a `created_at`), newest first."""
+        return [_readable(message, self.topic) for message in self._room.messages(limit, before)]
+
+    def presence(self) -> list[dict[str, Any]]:
+        """Return who is present: `[{userId, state, connections: [connection id]}]`."""
+        return self._room.topic.presence.snapshot()
+
+    # -- Durable Object events
+
+    async def fetch(self, request: Request) -> Response:
+        """Take in a leg that was announced with `expect_leg`."""
+        leg_id = request.headers.get(LEG_HEADER)
+        if request.headers.get("upgrade", "").lower() != "websocket" or leg_id is None:
+            return Response("a topic object answers no HTTP requests by itself\n", status=404)
+        client, server = WebSocketPair()
+        if not self._room.let_in(leg_id, server):
+            return Response("this leg was not announced\n", status=403)
+        return Response(None, status=101, web_socket=client)
+
+    async def webSocketMessage(self, ws: Any, message: Any) -> None:
+        """Handle one command of a connection."""
+        if isinstance(message, str):
+            await self._room.receive(ws, message)
+
+    async def webSocketClose(self, ws: Any, code: int, reason: str, was_clean: bool) -> None:
+        """Forget a connection."""
+        await self._room.lost(ws)
+
+    async def webSocketError(self, ws: Any, error: Any) -> None:
+        """Forget a connection."""
+        await self._room.lost(ws)
+
+    async def alarm(self, info: Any = None) -> None:
+        """Pass the alarm on to `on_alarm`."""
+        result = self.on_alarm()
+        if isinstance(result, Awaitable):
+            await result
+
+    # -- called by the gateway and the table feed
+
+    def expect_leg(self, attachment: str) -> None:
+        """Announce a leg, whose id the next upgrade request names."""
+        self._room.expect(attachment)
+
+    def publish_json(
+        self, event: str, data: str, persist: bool, user_id: str | None, id: str | None, keep: int
+    ) -> None:
+        """Publish data that is JSON text already; `keep` is the configured number of stored messages."""
+        self._room.remember_limit(keep)
+        self._room.say(Publication(event, data, id, persist, user_id=user_id))
+
+    def tell_changes(self, events: list[list[str]]) -> None:
+        """Tell subscribers about row changes: pairs of the kind and the rest of a table event."""
+        self._room.tell_changes(
+            [TableEvent("resync" if kind == "resync" else "db_change", rest) for kind, rest in events]
+        )
+
+    async def history_json(self, connection: str, room: str, limit: int, before: int | None) -> list[Any]:
+        """Return `[True, body of the answer]`, or `[False, why]` when the topic class does not let `connection` read.
+
+        `connection` is described as JSON text; `room` is the client's spelling of the topic.
+        """
+        connection_id, user_id, role, project = loads(connection)
+        try:
+            await self._room.may_read(Connection(connection_id, user_id, role, project))
+        except Refused as error:
+            return [False, error.message]
+        messages = self._room.messages(limit, before)
+        return [True, f'{{"messages":[{",".join([_row_json(message, room) for message in messages])}]}}']
+
+
+def _readable(message: Message, room: str) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "room_id": room,
+        "user_id": message.user_id,
+        "event": message.event,
+        "data": loads(message.data),
+        "created_at": message.created_at,
+        "epoch": message.position.epoch,
+        "offset": message.position.offset,
+    }
+
+
+def _row_json(message: Message, room: str) -> str:
+    fields = {
+        "id": message.id,
+        "room_id": room,
+        "user_id": message.user_id,
+        "event": message.event,
+        "created_at": message.created_at,
+        "epoch": message.position.epoch,
+        "offset": message.position.offset,
+    }
+    return f'{dumps(fields)[:-1]},"data":{message.data}}}'
