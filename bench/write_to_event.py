@@ -63,7 +63,9 @@ async def measure(url: str, writes: int, warm_up: int) -> list[float]:
             for n in range(warm_up + writes):
                 async with asyncio.TaskGroup() as tasks:
                     began = time.perf_counter()
-                    tasks.create_task(query(http, url, "INSERT INTO orders (item, qty, price) VALUES (?, ?, ?)", "tea", n, 2.5))
+                    tasks.create_task(
+                        query(http, url, "INSERT INTO orders (item, qty, price) VALUES (?, ?, ?)", "tea", n, 2.5)
+                    )
                     while (await socket.receive_json(timeout=5))["type"] != "db_change":
                         pass
                     elapsed = (time.perf_counter() - began) * 1000

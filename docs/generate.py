@@ -1,0 +1,143 @@
+"""Writes the reference pages that come from the code: error codes, configuration keys, the command line.
+
+`--check` writes nothing and fails when a page is not what the code says.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+NOTE = "<!-- Written by `make docs` from the code. Do not edit. -->\n\n"
+
+
+def errors_page() -> str:
+    """Return the table of everything a realtime client can be told."""
+    from durable_objects.realtime.core.codes import Code
+
+    rows = "".join(
+        f"| {code.number} | `{code.name}` | {'yes' if code.retry else 'no'} | {code.status} | {_comment(code.name)} |\n"
+        for code in Code
+    )
+    return (
+        "# Error codes of the realtime protocol\n\n"
+        'A refused frame is answered with `{"type": "error", "code": N, "message": "...", "retry": bool}`. The HTTP endpoints answer\n'
+        '`{"error": {"code": "NAME", "message": "..."}}` with the status given here. Numbers are never reused.\n\n'
+        "| code | name | worth retrying | HTTP status | meaning |\n| --- | --- | --- | --- | --- |\n" + rows
+    )
+
+
+def _comment(name: str) -> str:
+    return MEANINGS[name]
+
+
+MEANINGS = {
+    "UNAUTHORIZED": "no key, or one this server does not know",
+    "FORBIDDEN": "the key is known but may not do this (a public key at a server endpoint)",
+    "TOKEN_NOT_VERIFIED": "a token was given that this server cannot verify",
+    "NOT_JSON": "the frame is not JSON",
+    "NOT_AN_OBJECT": "the frame is JSON, but not an object",
+    "UNKNOWN_TYPE": "the frame's `type` is not one of the protocol",
+    "BAD_FIELD": "a field is missing or has the wrong type; `field` names it",
+    "TOO_BIG": "the frame or a part of it is over its limit",
+    "BAD_TOPIC": "the topic name is empty, too long or has forbidden characters",
+    "BINARY_FRAME": "a binary frame; the protocol is JSON text",
+    "TOO_MANY_TOPICS": "the connection uses as many topics or spellings as it may",
+    "REFUSED": "the topic's class refused it; the message is its own",
+    "HANDLER_FAILED": "a hook of the topic's class raised an exception; it is in the server's log",
+    "NO_SUCH_TABLE": "the database has no such table (the subscription stands and begins when it is created)",
+    "TOPIC_UNAVAILABLE": "the topic's object could not be reached or was reset",
+    "OVERLOADED": "too many commands wait for this topic",
+    "NOT_STORED": "the message could not be written; it was not delivered either",
+    "BAD_REQUEST": "the HTTP request's body or parameters are wrong",
+    "UNKNOWN_METHOD": "no such RPC method",
+    "BAD_SQL": "SQLite refused the statement; the message is SQLite's",
+    "CROSS_SITE": "a browser page of another site called a server endpoint",
+    "NOT_FOUND": "no such path",
+    "METHOD_NOT_ALLOWED": "the path exists, the HTTP method does not fit",
+    "UPGRADE_REQUIRED": "the path speaks WebSocket only",
+}
+
+
+def config_page() -> str:
+    """Return the keys of `[flarelet.realtime]` with their defaults."""
+    from dataclasses import fields
+
+    from durable_objects.realtime.core.settings import RealtimeSettings
+    from workers.runtime.config.models import RealtimeSection
+
+    defaults = {field.name: field.default for field in fields(RealtimeSettings)}
+    rows = ""
+    for name, field in RealtimeSection.model_fields.items():
+        default = "list, empty" if field.default_factory is not None else (field.default or defaults.get(name))
+        rows += f"| `{name}` | {'-' if default is None else f'`{default}`'} | {CONFIG[name]} |\n"
+    return (
+        "# `[flarelet.realtime]`\n\n"
+        "The one table of ours in `wrangler.toml`. Without it nothing of realtime exists; an unknown key in it is an error.\n\n"
+        "| key | default | meaning |\n| --- | --- | --- |\n" + rows + "\n"
+        "Each `[[flarelet.realtime.topics]]` entry has `pattern`, a glob on topic names such as `chat/*`, and `class_name`, a\n"
+        "`TopicObject` subclass that the main module exports. The first pattern that matches decides.\n"
+    )
+
+
+CONFIG = {
+    "database": "D1 binding whose committed row changes become table topics",
+    "binding": "name of the realtime binding in `env`",
+    "project": "project id that clients name; default: the Worker's name",
+    "routes": "answer the endpoint paths before the Worker's own `fetch`",
+    "public_keys": "keys a browser may hold: subscribe, publish, history",
+    "secret_keys": "keys of servers: also `POST /internal/hooks/rpc`; they begin with `sk_` by convention",
+    "topics": "classes behind kinds of topic, see below",
+    "slug": "a second name of the project, equal to its id",
+    "max_frame_bytes": "largest frame a client may send",
+    "max_topic_bytes": "longest topic name",
+    "max_topics": "topics one connection may use at a time",
+    "max_spellings": "names one connection may use for the same topic",
+    "max_state_bytes": "largest presence state",
+    "max_waiting": "commands that may wait while a topic is being reached",
+    "history_limit": "stored messages kept a topic",
+    "history_page": "messages a history request returns without `limit`",
+    "history_page_max": "largest `limit` of a history request",
+    "rpc_max_bytes": "largest body of an RPC request",
+}
+
+
+def cli_page() -> str:
+    """Return the help text of every command."""
+    import click
+
+    from workers.runtime.cli.main import cli
+
+    parts = ["# The command line\n"]
+    names = ["", *sorted(cli.commands)]
+    for name in names:
+        command = cli.commands[name] if name else cli
+        title = f"flarelet {name}".strip()
+        with click.Context(command, info_name=title, terminal_width=100, max_content_width=100) as context:
+            parts.append(f"## {title}\n\n```\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+PAGES = {"errors.md": errors_page, "config.md": config_page, "cli.md": cli_page}
+
+
+def main() -> None:
+    """Write the pages, or compare them."""
+    check = "--check" in sys.argv[1:]
+    stale: list[str] = []
+    for name, page in PAGES.items():
+        path, text = REFERENCE / name, NOTE + page()
+        if check and (not path.exists() or path.read_text() != text):
+            stale.append(name)
+        elif not check:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+            print(f"wrote {path.relative_to(REFERENCE.parent.parent)}")
+    if stale:
+        sys.exit(f"not what the code says, run `make docs`: {', '.join(stale)}")
+
+
+if __name__ == "__main__":
+    main()
