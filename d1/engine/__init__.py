@@ -1,0 +1,9 @@
+"""One SQLite file with one writer: transactions, limits, permissions, a FIFO line and off-loop execution."""
+
+from __future__ import annotations
+
+from d1.engine.calls import Outcome, Query
+from d1.engine.engine import Engine
+from d1.engine.line import InlineExecutor
+
+__all__ = ["Engine", "InlineExecutor", "Outcome", "Query"]

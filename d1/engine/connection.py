@@ -1,0 +1,145 @@
+"""One open SQLite file: pragmas, limits, permissions, extra functions, and the engine's own statements on it.
+
+SQLite asks the authorizer only while it prepares a statement, and the driver caches prepared statements by text. User
+SQL with the same text as one of the engine's own would therefore slip past the authorizer: every own statement
+carries a random tag.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from d1.engine.authorizer import Authorizer
+from d1.engine.failures import is_undecodable
+from d1.engine.functions import define_missing_functions
+from d1.engine.limits import apply_limits, limit
+
+__all__ = ["Connection"]
+
+_CACHED_STATEMENTS: Final = 512
+_PROGRESS_STEPS: Final = 1000
+"""Instructions between two looks at the clock: some 20 us, and no measurable cost."""
+
+
+def _replace_invalid(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
+class Connection:
+    """A connection that one thread at a time uses; `raw` runs user statements, the methods run the engine's own."""
+
+    def __init__(self, path: Path | str, *, must_stop: Callable[[], bool]) -> None:
+        self.raw = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS, timeout=0
+        )
+        token = secrets.token_hex(4)
+        self.own_prefix = f"_cap_{token}_"
+        self._tag = f"/*{token}*/"
+        self.begin_sql = f"BEGIN IMMEDIATE{self._tag}"
+        self.commit_sql = f"COMMIT{self._tag}"
+        self.data_version_sql = f"PRAGMA data_version{self._tag}"
+        self.authorizer = Authorizer(self.own_prefix)
+        self._set_up(must_stop)
+
+    def _set_up(self, must_stop: Callable[[], bool]) -> None:
+        raw = self.raw
+        raw.execute("PRAGMA busy_timeout=2000")  # switching to WAL needs the file for a moment
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+            "temp_store=MEMORY",
+            "wal_autocheckpoint=0",  # a checkpoint inside COMMIT would hold the loop; see `d1.engine.checkpoint`
+            "trusted_schema=ON",
+            "busy_timeout=0",
+        ):
+            raw.execute(f"PRAGMA {pragma}").fetchall()
+        define_missing_functions(raw)
+        apply_limits(raw)
+        raw.set_authorizer(self.authorizer)
+        raw.set_progress_handler(must_stop, _PROGRESS_STEPS)
+
+    # the engine's own statements
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows; TEXT that is not UTF-8 is decoded with replacement characters."""
+        try:
+            return self.raw.execute(sql + self._tag, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            if not is_undecodable(error):
+                raise
+        with self.tolerant_text():
+            return self.raw.execute(sql + self._tag, parameters).fetchall()
+
+    def change(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """Run a statement and return the number of rows it changed (0 for DDL)."""
+        cursor = self.raw.execute(sql + self._tag, parameters)
+        return max(cursor.rowcount, 0)
+
+    def message_for(self, sql: str) -> str | None:
+        """Prepare a text without running it and return SQLite's message, `None` when it is correct."""
+        try:
+            self.raw.execute(f"EXPLAIN {sql}{self._tag}")
+        except sqlite3.Error as error:
+            return str(error)
+        return None
+
+    def rollback(self) -> None:
+        """End the transaction if there still is one: some failures end it by themselves."""
+        if self.raw.in_transaction:
+            self.raw.execute(f"ROLLBACK{self._tag}")
+
+    def set_busy_timeout(self, timeout_ms: int) -> None:
+        """Set how long BEGIN waits for another process's write lock; 0 on the loop, where it would block."""
+        self.raw.execute(f"PRAGMA busy_timeout={timeout_ms}{self._tag}").fetchall()
+
+    @contextmanager
+    def tolerant_text(self) -> Generator[None]:
+        """Decode TEXT that is not UTF-8 with replacement characters; four times slower than SQLite's own way."""
+        self.raw.text_factory = _replace_invalid
+        try:
+            yield
+        finally:
+            self.raw.text_factory = str
+
+    @contextmanager
+    def lifted_limits(self) -> Generator[None]:
+        """Lift the limits of user SQL: a log table has twice the columns of its table."""
+        previous = self.raw.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, 2000)
+        try:
+            yield
+        finally:
+            self.raw.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, previous)
+
+    def set_capturing(self, is_on: bool) -> None:
+        """Leave room in the limits for what capture triggers add: one level of depth, and rows of old and new values.
+
+        # DIFFERS: while a table is watched, a value computed by SQL itself may be up to twice the production size.
+        """
+        factor = 2 if is_on else 1
+        self.raw.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit("value_bytes") * factor + (1024 if is_on else 0))
+        self.raw.setlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, limit("trigger_depth") + (1 if is_on else 0))
+
+    def define(self, name: str, arguments: int, function: Callable[..., Any]) -> None:
+        """Define an SQL function."""
+        self.raw.create_function(name, arguments, function)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open."""
+        return self.raw.in_transaction
+
+    @property
+    def total_changes(self) -> int:
+        """Rows changed since the connection was opened, the engine's own included."""
+        return self.raw.total_changes
+
+    def close(self) -> None:
+        """Close the file; the last connection to it removes the WAL."""
+        self.raw.set_authorizer(None)
+        self.raw.close()

@@ -1,0 +1,180 @@
+"""SQLite's exceptions -> production's error texts: `<message>[ at offset N]: SQLITE_X[ (extended: SQLITE_X_Y)]`.
+
+Python does not expose `sqlite3_error_offset`, so the offset is found again in the text: the message names the
+token, and where the token occurs several times, preparing prefixes of the statement tells which one SQLite means.
+Offsets count UTF-8 bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable
+from typing import Final
+
+from d1 import errors
+from d1.engine.authorizer import ABSENT_TABLES, DENIED_FUNCTIONS, Authorizer
+from d1.sql import Statement, Token, tokens
+
+__all__ = ["Probe", "explain", "is_busy", "is_interrupted", "is_undecodable"]
+
+_COLUMN: Final = re.compile(r"(?:no such column|ambiguous column name): (.+)\Z", re.S)
+_NEAR: Final = re.compile(r'near "(.*)": syntax error\Z', re.S)
+_TOKEN: Final = re.compile(r'unrecognized token: "(.*)"\Z', re.S)
+_VARIABLE: Final = re.compile(r"variable number must be between")
+
+_FUNCTION_MESSAGES: Final = (
+    "no such function: ",
+    "not authorized to use function: ",
+    "wrong number of arguments to function ",
+    "too many arguments on function ",
+    "misuse of aggregate: ",
+    "misuse of window function ",
+)
+
+Probe = Callable[[str], str | None]
+
+
+def explain(error: sqlite3.Error, statement: Statement, authorizer: Authorizer, probe: Probe) -> str:
+    """Return the reason in production's words.
+
+    Args:
+        error: What SQLite raised for `statement`.
+        authorizer: Knows what was refused during the preparation.
+        probe: Prepares a text without running it and returns SQLite's message, `None` when it is correct.
+    """
+    message = str(error)
+    name = getattr(error, "sqlite_errorname", None)
+    if name is None:
+        return _driver_reason(error, message)
+    if name == "SQLITE_AUTH" and authorizer.denied_transaction:
+        return errors.TRANSACTION_STATEMENT
+    if authorizer.denied_table.lower() in ABSENT_TABLES and "prohibited" in message:
+        message, name = f"no such table: {authorizer.denied_table}", "SQLITE_ERROR"
+    if message.startswith("not authorized to use function: "):
+        function = message.rpartition(" ")[2]
+        if function.lower() not in DENIED_FUNCTIONS:
+            message = f"no such function: {function}"
+    if name == "SQLITE_ERROR":
+        offset = _offset(message, statement.text, probe)
+        if offset is not None:
+            message = f"{message} at offset {offset}"
+    primary = "_".join(name.split("_")[:2]) if name.count("_") > 1 else name
+    extended = "" if primary == name else f" (extended: {name})"
+    return f"{message}: {primary}{extended}"
+
+
+def _driver_reason(error: sqlite3.Error, message: str) -> str:
+    """Explain what Python's driver refused before SQLite saw it."""
+    if isinstance(error, sqlite3.ProgrammingError) and "bindings" in message:
+        return errors.BINDING_COUNT
+    if "too big" in message or "longer than" in message:
+        return "string or blob too big: SQLITE_TOOBIG"
+    if "too large" in message:
+        return "statement too long: SQLITE_TOOBIG"
+    return message
+
+
+def _offset(message: str, sql: str, probe: Probe) -> int | None:
+    if match := _NEAR.match(message):
+        return _byte_offset(sql, _syntax_token(match.group(1), sql, probe))
+    if match := _TOKEN.match(message):
+        place = sql.find(match.group(1))
+        return _byte_offset(sql, place if place >= 0 else None)
+    if match := _COLUMN.match(message):
+        return _byte_offset(sql, _column(match.group(1), sql))
+    for start in _FUNCTION_MESSAGES:
+        if message.startswith(start):
+            return _byte_offset(sql, _called(message.removeprefix(start).removesuffix("()"), sql))
+    if _VARIABLE.match(message):
+        return _byte_offset(sql, _bad_variable(sql))
+    if message == "too many SQL variables":
+        return _byte_offset(sql, _first_surplus_variable(sql))
+    return None
+
+
+def _byte_offset(sql: str, place: int | None) -> int | None:
+    return None if place is None else len(sql[:place].encode("utf-8", "replace"))
+
+
+def _significant(sql: str) -> list[Token]:
+    return [token for token in tokens(sql) if not token.is_comment]
+
+
+def _syntax_token(text: str, sql: str, probe: Probe) -> int | None:
+    """Find the occurrence at which the parser stopped: the first one whose prefix fails in the same way."""
+    places = [token.offset for token in _significant(sql) if token.text == text]
+    if len(places) == 1:
+        return places[0]
+    expected = f'near "{text}": syntax error'
+    for place in places:
+        if probe(sql[: place + len(text)]) == expected:
+            return place
+    return places[0] if places else None
+
+
+def _unquoted(text: str) -> str:
+    if len(text) > 1 and text[0] in '"`[':
+        return text[1:-1].replace('""', '"') if text[0] == '"' else text[1:-1]
+    return text
+
+
+def _column(name: str, sql: str) -> int | None:
+    """Find a column reference `x`, `t.x` or `main.t.x`; SQLite points at its first part."""
+    found = _significant(sql)
+    names = [_unquoted(token.text) for token in found]
+    for parts in (name.split("."), [name]):
+        wanted = [part.lower() for part in parts]
+        step = 2 * len(wanted) - 1
+        for index in range(len(found) - step + 1):
+            window = names[index : index + step]
+            if [part.lower() for part in window[::2]] == wanted and all(dot == "." for dot in window[1::2]):
+                if index and names[index - 1] == "." and len(wanted) == 1:
+                    continue
+                return found[index].offset
+    return None
+
+
+def _called(name: str, sql: str) -> int | None:
+    found = _significant(sql)
+    for token, following in zip(found, [*found[1:], Token("", 0)], strict=True):
+        if _unquoted(token.text).lower() == name.lower() and following.text == "(":
+            return token.offset
+    plain = [token.offset for token in found if token.text.lower() == name.lower()]
+    return plain[0] if plain else None
+
+
+def _bad_variable(sql: str) -> int | None:
+    for token in tokens(sql):
+        if token.text[0] == "?" and token.text[1:] and not 1 <= int(token.text[1:]) <= 100:
+            return token.offset
+    return None
+
+
+def _first_surplus_variable(sql: str) -> int | None:
+    highest = 0
+    names: set[str] = set()
+    for token in tokens(sql):
+        if token.text[0] == "?":
+            highest = max(highest, int(token.text[1:])) if token.text[1:] else highest + 1
+        elif token.text[0] in ":@$#" and len(token.text) > 1 and token.text not in names:
+            names.add(token.text)
+            highest += 1
+        if highest > 100:
+            return token.offset
+    return None
+
+
+def is_interrupted(error: sqlite3.Error) -> bool:
+    """Tell whether the progress handler stopped the statement."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether another connection holds the write lock."""
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_BUSY
+
+
+def is_undecodable(error: sqlite3.Error) -> bool:
+    """Tell whether a TEXT value was not UTF-8."""
+    return isinstance(error, sqlite3.OperationalError) and str(error).startswith("Could not decode")

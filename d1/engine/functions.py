@@ -1,0 +1,136 @@
+"""SQL functions that production's SQLite has and the linked SQLite may be too old for; defined only when missing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
+
+__all__ = ["MISSING_FUNCTIONS", "define_missing_functions"]
+
+_Value = None | int | float | str | bytes
+
+
+def _text(value: _Value) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None else str(value)
+
+
+def octet_length(value: _Value) -> int | None:
+    """`octet_length(X)`: bytes of X as text, or of the BLOB."""
+    if value is None:
+        return None
+    return len(value) if isinstance(value, bytes) else len(str(value).encode())
+
+
+def concat(*values: _Value) -> str:
+    """`concat(X, ...)`: NULL is the empty string."""
+    if not values:
+        raise ValueError("wrong number of arguments to function concat()")
+    return "".join(_text(value) for value in values)
+
+
+def concat_ws(separator: _Value, *values: _Value) -> str | None:
+    """`concat_ws(SEP, X, ...)`: NULL arguments are skipped; a NULL separator gives NULL."""
+    if separator is None:
+        return None
+    return _text(separator).join(_text(value) for value in values if value is not None)
+
+
+def unhex(text: _Value, ignored: _Value = "") -> bytes | None:
+    """`unhex(X[, Y])`: NULL when X is not hexadecimal pairs, where characters of Y may stand between pairs."""
+    if text is None or ignored is None:
+        return None
+    skip, source = set(_text(ignored)), _text(text)
+    out = bytearray()
+    place = 0
+    while place < len(source):
+        if source[place] in skip and source[place] not in "0123456789abcdefABCDEF":
+            place += 1
+            continue
+        pair = source[place : place + 2]
+        if len(pair) < 2 or any(digit not in "0123456789abcdefABCDEF" for digit in pair):
+            return None
+        out.append(int(pair, 16))
+        place += 2
+    return bytes(out)
+
+
+def timediff(later: _Value, earlier: _Value) -> str | None:
+    """`timediff(A, B)`: what must be added to B to give A, as `+YYYY-MM-DD HH:MM:SS.SSS`."""
+    a, b = _moment(later), _moment(earlier)
+    if a is None or b is None:
+        return None
+    sign = "+" if a >= b else "-"
+    high, low = (a, b) if a >= b else (b, a)
+    months = (high.year - low.year) * 12 + high.month - low.month
+    while (base := _plus_months(low, months)) > high:
+        months -= 1
+    rest = high - base
+    seconds = rest.seconds
+    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest.microseconds // 1000:03}"
+    return f"{sign}{months // 12:04}-{months % 12:02}-{rest.days:02} {clock}"
+
+
+def _moment(value: _Value) -> datetime | None:
+    if isinstance(value, int | float):
+        return datetime(2000, 1, 1, 12) + timedelta(days=value - 2451545)
+    if not isinstance(value, str):
+        return None
+    if value == "now":
+        return datetime.now(UTC).replace(tzinfo=None)
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return (moment - (moment.utcoffset() or timedelta())).replace(tzinfo=None)
+
+
+def _plus_months(moment: datetime, months: int) -> datetime:
+    """Add months as SQLite does: a day beyond the month's end runs into the next month."""
+    month = moment.month - 1 + months
+    first = moment.replace(year=moment.year + month // 12, month=month % 12 + 1, day=1)
+    return first + timedelta(days=moment.day - 1)
+
+
+def _refused(*_arguments: _Value) -> None:
+    """Exist only to be refused by the authorizer."""
+
+
+class _StringAgg:
+    """`string_agg(X, SEP)`: `group_concat` under its standard name."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+
+    def step(self, value: _Value, separator: _Value) -> None:
+        """Add one row."""
+        if value is not None:
+            self._parts += ([_text(separator)] if self._parts else []) + [_text(value)]
+
+    def finalize(self) -> str | None:
+        """Return the joined text, NULL without rows."""
+        return "".join(self._parts) if self._parts else None
+
+
+MISSING_FUNCTIONS: Final[dict[str, tuple[int, Callable[..., Any]]]] = {
+    "octet_length": (1, octet_length),
+    "concat": (-1, concat),
+    "concat_ws": (-1, concat_ws),
+    "unhex": (-1, unhex),
+    "timediff": (2, timediff),
+    "json_pretty": (-1, _refused),
+}
+"""Name -> (arguments, implementation)."""
+
+
+def define_missing_functions(connection: sqlite3.Connection) -> None:
+    """Define the functions that this SQLite does not have."""
+    present = {row[0] for row in connection.execute("SELECT name FROM pragma_function_list")}
+    for name, (arguments, function) in MISSING_FUNCTIONS.items():
+        if name not in present:
+            connection.create_function(name, arguments, function, deterministic=True)
+    if "string_agg" not in present:
+        connection.create_aggregate("string_agg", 2, cast(Any, _StringAgg))

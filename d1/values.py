@@ -1,0 +1,184 @@
+"""Python <-> SQLite, the way D1 does it: everything passes through JSON and JavaScript numbers on its way.
+
+So every bound number is a REAL, NaN and the infinities are NULL in both directions, integers beyond 2**53 are rounded
+when read, and a BLOB is read as a list of bytes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from math import isfinite
+from typing import Any, Final, cast
+
+from d1.changes import SqlValue
+from d1.errors import D1TypeError
+from workers.compat.proxies import JsDict, JsNull
+
+__all__ = ["MAX_SAFE_INTEGER", "bind_values", "object_order", "read_object", "read_row", "well_formed"]
+
+MAX_SAFE_INTEGER: Final = 2**53 - 1
+
+
+def bind_values(values: Sequence[object]) -> tuple[SqlValue, ...]:
+    """Convert the arguments of `bind`.
+
+    Raises:
+        D1TypeError: A value has no SQLite counterpart.
+        TypeError: A Python type that cannot cross to JavaScript at all (tuple, bytearray).
+    """
+    return tuple([value if type(value) is str else _bind_value(value) for value in values])
+
+
+def _bind_value(value: object) -> SqlValue:
+    if value is None:
+        return None
+    convert = _BINDERS.get(type(value))
+    if convert is not None:
+        return convert(value)
+    for kind, by_kind in _BINDERS.items():
+        if isinstance(value, kind):
+            return by_kind(value)
+    if callable(value):
+        raise _unsupported("function", str(value))
+    raise _unsupported("object", f"[object {_class_name(value)}]")
+
+
+def _bind_int(value: int) -> float:
+    if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+        return float(value)
+    raise _unsupported("bigint", str(value))
+
+
+def _bind_float(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _bind_list(value: list[object]) -> bytes:
+    for item in value:
+        if isinstance(item, bool) or not isinstance(item, int | float) or not 0 <= item < 256 or item != int(item):
+            raise _unsupported("object", _js_text(item))
+    return bytes(int(cast(float, item)) for item in value)
+
+
+def _bind_memoryview(value: memoryview) -> bytes:
+    if value.format in {"B", "b", "c"}:
+        return value.tobytes()
+    # a typed array of wider elements: each element becomes one byte, as JavaScript's Uint8Array does
+    return bytes(int(item) & 0xFF for item in array(value.format, value.tobytes()))
+
+
+def _bind_datetime(value: datetime) -> SqlValue:
+    moment = value.astimezone(UTC)
+    text = moment.strftime("%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)")
+    raise _unsupported("object", text)
+
+
+def _refuse_transfer(value: object) -> SqlValue:
+    raise TypeError(f"{type(value)} cannot be sent over RPC.")
+
+
+def _bind_dict(value: object) -> SqlValue:
+    raise _unsupported("object", "[object Object]")
+
+
+def _same(value: SqlValue) -> SqlValue:
+    return value
+
+
+def _null(_value: object) -> SqlValue:
+    return None
+
+
+_BINDERS: Final[dict[type, Callable[[Any], SqlValue]]] = {
+    str: _same,
+    bool: float,
+    int: _bind_int,
+    float: _bind_float,
+    bytes: _same,
+    memoryview: _bind_memoryview,
+    list: _bind_list,
+    JsNull: _null,
+    dict: _bind_dict,
+    datetime: _bind_datetime,
+    tuple: _refuse_transfer,
+    bytearray: _refuse_transfer,
+}
+
+
+def _unsupported(kind: str, text: str) -> D1TypeError:
+    return D1TypeError(f"Type '{kind}' not supported for value '{text}'")
+
+
+def _js_text(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case float() if value.is_integer():
+            return str(int(value))
+        case dict():
+            return "[object Object]"
+        case list():
+            items = cast(list[object], value)
+            return ",".join("" if item is None else _js_text(item) for item in items)
+        case _:
+            return str(value)
+
+
+def _class_name(value: object) -> str:
+    name = type(value).__name__
+    return {"JsMap": "Map", "set": "Set", "frozenset": "Set"}.get(name, "Object")
+
+
+def well_formed(text: str) -> str:
+    """Replace lone surrogates as JSON over UTF-8 does (three replacement characters each); pairs are joined."""
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    return joined.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+def read_row(row: Sequence[Any]) -> list[Any]:
+    """Convert one row as `raw` returns it."""
+    values = list(row)
+    for index, value in enumerate(values):
+        kind = cast("type[object]", type(value))
+        if kind is not str and value is not None:
+            values[index] = _read_value(kind, value)
+    return values
+
+
+def read_object(names: Sequence[str], row: Sequence[Any]) -> JsDict:
+    """Convert one row to an object; of columns with the same name the last one wins, at the place of the first."""
+    for value in row:
+        kind = cast("type[object]", type(value))
+        if kind is not str and value is not None and (kind is not int or not -1 << 53 < value < 1 << 53):
+            return JsDict(zip(names, read_row(row), strict=True))
+    return JsDict(zip(names, row, strict=True))
+
+
+def _read_value(kind: type, value: Any) -> Any:
+    if kind is int:
+        return value if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER else float(value)
+    if kind is float:
+        if not isfinite(value):
+            return None
+        return int(value) if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER and value.is_integer() else value
+    return list(value)
+
+
+def object_order(names: Sequence[str]) -> tuple[int, ...] | None:
+    """Return the order in which a JavaScript object lists these columns, `None` when it is the given one.
+
+    Names that look like an array index come first, ascending.
+    """
+    indexes = [(int(name), place) for place, name in enumerate(names) if _is_array_index(name)]
+    if not indexes:
+        return None
+    places = [place for _, place in sorted(indexes)]
+    return (*places, *(place for place in range(len(names)) if place not in set(places)))
+
+
+def _is_array_index(name: str) -> bool:
+    return name.isascii() and name.isdigit() and (name == "0" or name[0] != "0") and int(name) < 2**32 - 1
