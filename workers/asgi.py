@@ -27,7 +27,8 @@ Application: TypeAlias = "Callable[[MutableMapping[str, Any], Receive, Send], Aw
 
 ASGI = {"spec_version": "2.0", "version": "3.0"}
 _NULL_BODY = frozenset({101, 103, 204, 205, 304})
-_log = logging.getLogger(__name__)
+# The name the SDK gives it: users configure it.
+_log = logging.getLogger("asgi")
 
 
 def _js_request(request: Request | js.Request) -> js.Request:
@@ -199,6 +200,7 @@ class _Exchange:
                 await self._writer.close()
         except Exception as error:
             if not self.response.done():
+                _log.exception("ASGI request failed")
                 self.response.set_exception(error)
             else:
                 # The head is sent already: the client must see a broken body, not a complete one.

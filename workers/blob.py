@@ -26,13 +26,15 @@ class Blob:
 
     def __init__(
         self,
-        blob_parts: Sequence[BlobValue] | js.Blob,
+        blob_parts: Sequence[BlobValue] | BlobValue,
         content_type: str | None = None,
         endings: BlobEnding | str | None = None,
     ) -> None:
-        if isinstance(blob_parts, js.Blob):
+        if isinstance(blob_parts, js.Blob) and content_type is None:
             self._js_blob = blob_parts
             return
+        if isinstance(blob_parts, Blob) and content_type is None:
+            content_type = blob_parts.content_type
         options = {"type": content_type, "endings": None if endings is None else str(endings)}
         self._js_blob = js.Blob(_js_parts(blob_parts), options)
 
@@ -71,13 +73,13 @@ class File(Blob):
 
     def __init__(
         self,
-        blob_parts: Sequence[BlobValue] | js.File,
+        blob_parts: Sequence[BlobValue] | BlobValue,
         filename: str | None = None,
         content_type: str | None = None,
         endings: BlobEnding | str | None = None,
         last_modified: int | datetime | None = None,
     ) -> None:
-        if isinstance(blob_parts, js.File):
+        if isinstance(blob_parts, js.File) and filename is None:
             self._js_blob = blob_parts
             return
         if filename is None:
@@ -110,5 +112,6 @@ BlobValue: TypeAlias = "str | bytes | bytearray | memoryview | Blob | js.Blob"
 """What a Blob can be made of."""
 
 
-def _js_parts(parts: Sequence[BlobValue]) -> list[object]:
-    return [part.js_object if isinstance(part, Blob) else part for part in parts]
+def _js_parts(parts: Sequence[BlobValue] | BlobValue) -> list[object]:
+    pieces = [parts] if isinstance(parts, (str, bytes, bytearray, memoryview, Blob, js.Blob)) else parts
+    return [piece.js_object if isinstance(piece, Blob) else piece for piece in pieces]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
 from typing import Any, TypeAlias, cast
 
 from workers.blob import Blob, File
@@ -27,6 +27,26 @@ def _pairs(fields: Any) -> Iterable[tuple[str, FormDataValue]]:
     if fields is None:
         return ()
     return cast("Mapping[str, FormDataValue]", fields).items() if isinstance(fields, Mapping) else fields
+
+
+class FormItems(ItemsView[str, "str | File"]):
+    """The pairs of a form, repeated names included."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[tuple[str, str | File]]:
+        for name, value in cast(FormData, self._mapping).js_object.entries():
+            yield name, _to_python(value)
+
+
+class FormValues(ValuesView["str | File"]):
+    """The values of a form, repeated names included."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[str | File]:
+        for value in cast(FormData, self._mapping).js_object.values():
+            yield _to_python(value)
 
 
 class FormData(MutableMapping[str, "str | File"]):
@@ -67,10 +87,18 @@ class FormData(MutableMapping[str, "str | File"]):
         return self._js_form.has(key)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys(self._js_form.keys()))
+        return iter(self._js_form.keys())
 
     def __len__(self) -> int:
-        return len(set(self._js_form.keys()))
+        return len(self._js_form)
+
+    def items(self) -> FormItems:
+        """Return all (name, value) pairs; a repeated name comes with each of its values."""
+        return FormItems(self)
+
+    def values(self) -> FormValues:
+        """Return all values."""
+        return FormValues(self)
 
     def __repr__(self) -> str:
         return f"FormData({list(self._js_form.entries())!r})"

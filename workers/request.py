@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Coroutine
 from http import HTTPMethod
 from http.client import HTTPMessage
 from typing import Any, Unpack, cast
@@ -157,6 +158,11 @@ class Request:
     async def form_data(self) -> FormData:
         """Read the body as a form, multipart or urlencoded."""
         return FormData(await self._unread().formData())
+
+    # The spelling that the first versions of the SDK had.
+    def formData(self) -> Coroutine[Any, Any, FormData]:
+        """Read the body as a form, multipart or urlencoded."""
+        return self.form_data()
 
     def clone(self) -> Request:
         """Return a copy with a body of its own.

@@ -8,11 +8,13 @@ from http import HTTPStatus
 from http.client import HTTPMessage
 from typing import Any
 
+from workers.blob import Blob
 from workers.compat import web as js
 from workers.compat.body import header_message, js_json, python_body, python_headers
 from workers.compat.buffers import ArrayBuffer
 from workers.compat.proxies import ClassOrInstance, JsDict, JsMap, JsProxy, to_py
 from workers.compat.streams import ReadableStream
+from workers.formdata import FormData
 from workers.types import Body, Headers
 
 __all__ = ["FetchResponse", "Response"]
@@ -94,6 +96,11 @@ class FetchResponse:
             raise OSError("Body already used")
         return self._js_response
 
+    # The spelling that the first versions of the SDK had.
+    def formData(self) -> Coroutine[Any, Any, FormData]:
+        """Read the body as a form, multipart or urlencoded."""
+        return self.form_data()
+
     def raise_for_status(self) -> None:
         """Raise OSError when the status is 400 or more."""
         if 400 <= self.status < 600:
@@ -111,6 +118,14 @@ class FetchResponse:
     async def text(self) -> str:
         """Read the body as UTF-8 text."""
         return await self._unread().text()
+
+    async def blob(self) -> Blob:
+        """Read the body as a Blob."""
+        return Blob(await self._unread().blob())
+
+    async def form_data(self) -> FormData:
+        """Read the body as a form, multipart or urlencoded."""
+        return FormData(await self._unread().formData())
 
     async def string(self) -> str:
         """Read the body as UTF-8 text."""
@@ -205,5 +220,6 @@ class Response(FetchResponse):
         return Response(js.Response(python_body(body, "Response"), source))
 
     def __repr__(self) -> str:
-        text = f", status_text={self.status_text!r}" if self.status_text else ""
-        return f"Response(status={self.status}{text}, url={self.url!r})"
+        kind = self._js_response.headers.get("content-type")
+        shown = "" if kind is None else f", content_type={kind!r}"
+        return f"Response(status={self.status}, status_text={self.status_text!r}{shown})"

@@ -22,7 +22,8 @@ __all__ = ["build_environ", "fetch", "process_request"]
 Application: TypeAlias = "Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]"
 
 _NULL_BODY = frozenset({101, 103, 204, 205, 304})
-_log = logging.getLogger(__name__)
+# The name the SDK gives it: users configure it.
+_log = logging.getLogger("wsgi")
 
 
 def _js_request(request: Request | js.Request) -> js.Request:
@@ -142,5 +143,5 @@ async def fetch(app: Application, req: Request | js.Request, env: Any, ctx: Any 
     try:
         return process_request(app, request, env, body)
     except Exception:
-        _log.exception("WSGI application failed")
+        _log.exception("WSGI request failed")
         raise

@@ -32,6 +32,8 @@ class Blob(JsProxy):
     def __init__(self, parts: object = None, options: object = None, /, **members: Any) -> None:
         settings = init_options(options, members)
         pieces: Iterable[Any] = () if parts is None else cast(Iterable[Any], parts)
+        if isinstance(parts, (str, bytes, bytearray, memoryview, Blob)):
+            pieces = [parts]
         self.data = b"".join(_part_bytes(piece) for piece in pieces)
         if settings.get("endings") == "native":
             self.data = self.data.replace(b"\r\n", b"\n")

@@ -245,8 +245,10 @@ def python_body(body: object, owner: str) -> object:
     Raises:
         TypeError: `Unsupported type in <owner>: <type>`; dicts, numbers, tuples and Python blobs are refused.
     """
-    if body is None or isinstance(body, (str, bytes, bytearray, memoryview, JsProxy)):
+    if body is None or isinstance(body, (str, bytes, bytearray, memoryview)):
         return cast(object, body)
+    if isinstance(body, JsProxy) and not isinstance(body, dict):
+        return body
     form = getattr(body, "js_object", None)
     if isinstance(form, FormData):
         return form

@@ -6,6 +6,7 @@ Python values stay themselves, and `to_js`/`to_py` only copy containers the way 
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 
@@ -43,8 +44,11 @@ class Constructor:
         self.name = name
 
 
-class JsProxy:
-    """Base of every object that stands for a JavaScript object; user code tests `isinstance(x, JsProxy)`."""
+class JsProxy(metaclass=ABCMeta):  # noqa: B024 - for `register`; nothing is abstract
+    """Base of every object that stands for a JavaScript object; user code tests `isinstance(x, JsProxy)`.
+
+    Attribute dicts and Maps count as proxies too, without its members: those would hide keys of the same name.
+    """
 
     __slots__ = ()
 
@@ -72,7 +76,7 @@ class JsProxy:
         """Return the Python value; an object without a Python counterpart stays itself."""
         return self
 
-    def destroy(self) -> None:
+    def destroy(self) -> None:  # noqa: B027 - empty on purpose
         """Release the proxy: nothing to do where no second garbage collector exists."""
 
 
@@ -271,6 +275,10 @@ class JsMap(dict[Any, Any]):
     def to_py(self, **_options: Any) -> dict[Any, Any]:
         """Return a plain nested dict."""
         return {key: to_py(value) for key, value in self.items()}
+
+
+JsProxy.register(JsDict)
+JsProxy.register(JsMap)
 
 
 class PyProxy(JsProxy):

@@ -198,7 +198,7 @@ def _status(value: object) -> int:
 class Response(Body):
     """An HTTP response; `Response(body, {...})` or with the options as keyword arguments."""
 
-    __slots__ = ("cf", "encodeBody", "redirected", "status", "statusText", "type", "url", "webSocket")
+    __slots__ = ("_status_text", "cf", "encodeBody", "redirected", "status", "type", "url", "webSocket")
 
     def __init__(
         self,
@@ -216,7 +216,7 @@ class Response(Body):
     ) -> None:
         if init is not None:
             if isinstance(init, Response):
-                init = {"status": init.status, "statusText": init.statusText, "headers": init.headers, "cf": init.cf,
+                init = {"status": init.status, "statusText": init._status_text, "headers": init.headers, "cf": init.cf,
                         "webSocket": init.webSocket, "encodeBody": init.encodeBody}  # fmt: skip
             options = init_options(init, {})
             status = options.get("status") if status is None else status
@@ -229,7 +229,7 @@ class Response(Body):
         self._used = False
         self._headers = None
         self.webSocket = webSocket
-        self.statusText = "" if statusText is None else str(statusText)
+        self._status_text = None if statusText is None else str(statusText)
         self.cf = cf
         self.encodeBody = encodeBody or "automatic"
         self.url = ""
@@ -265,14 +265,14 @@ class Response(Body):
         response = cls()
         response._content = body
         response._headers = Headers.of_wire(headers)
-        response.status, response.statusText = status, statusText
+        response.status, response._status_text = status, statusText
         response.url, response.redirected, response.webSocket = url, redirected, webSocket
         return response
 
     def seen_as_fetched(self, url: str, *, redirected: bool = False) -> Response:
         """Return this response as the caller of a service binding receives it; the body moves to the copy."""
         return Response.fetched(
-            self.status, self.statusText or self.reason, list(self.header_pairs()), self.take_body(),
+            self.status, self.statusText, list(self.header_pairs()), self.take_body(),
             url=url, redirected=redirected, webSocket=self.webSocket,
         )  # fmt: skip
 
@@ -282,14 +282,19 @@ class Response(Body):
         return 200 <= self.status <= 299
 
     @property
-    def reason(self) -> str:
-        """The text sent on the status line: `statusText`, or the usual one for the status."""
-        if self.statusText:
-            return self.statusText
+    def statusText(self) -> str:
+        """The text after the status code: the one given, or the usual one for the status."""
+        if self._status_text is not None:
+            return self._status_text
         usual = _REASONS.get(self.status)
         if usual is not None:
             return usual
         return {2: "OK", 3: "Redirect", 4: "Client Error", 5: "Server Error"}.get(self.status // 100, "")
+
+    @property
+    def reason(self) -> str:
+        """`statusText`, under the name HTTP libraries use."""
+        return self.statusText
 
     def clone(self) -> Response:
         """Return a copy with a body of its own; this one stays readable."""
@@ -297,7 +302,12 @@ class Response(Body):
             raise JsTypeError("Cannot clone a response to a WebSocket handshake.")
         copy = Response()
         self._share_body(copy)
-        copy.status, copy.statusText, copy.cf, copy.encodeBody = self.status, self.statusText, self.cf, self.encodeBody
+        copy.status, copy._status_text, copy.cf, copy.encodeBody = (
+            self.status,
+            self._status_text,
+            self.cf,
+            self.encodeBody,
+        )
         copy.url, copy.redirected, copy.type = self.url, self.redirected, self.type
         copy._headers = self.headers.copy()
         return copy
