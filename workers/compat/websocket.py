@@ -7,6 +7,8 @@ Data moves by synchronous calls; only listener events are deferred, because Java
 Closing: `_sent_close` and `_got_close` are the two halves of the handshake; `readyState` follows from them.
 """
 
+# pyright: reportPrivateUsage=false
+# The two ends of a pair and the port of an end share one mechanism; its parts are private to this file, not to a class.
 from __future__ import annotations
 
 import asyncio
@@ -72,8 +74,12 @@ class Owner(Protocol):
         """Run `event` as a turn of the object; an awaitable result is awaited in it."""
         ...
 
-    def reference(self, change: int) -> None:
-        """Count live accepted sockets (+1, -1): they keep the object in memory."""
+    def attach(self, ws: WebSocket) -> None:
+        """Note a live accepted socket: it keeps the object in memory and dies with it."""
+        ...
+
+    def detach(self, ws: WebSocket) -> None:
+        """Note that an accepted socket is closed."""
         ...
 
 
@@ -202,13 +208,13 @@ class _Listeners:
     def closed(self, code: int, reason: str, was_clean: bool) -> None:
         self.ws.peer_closed(code, reason, was_clean)
         if self.owner is not None:
-            self.owner.reference(-1)
+            self.owner.detach(self.ws)
         self._later(lambda: Event("close", self.ws, code=code, reason=reason, wasClean=was_clean))
 
     def failed(self, message: str) -> None:
         self.ws.peer_failed()
         if self.owner is not None:
-            self.owner.reference(-1)
+            self.owner.detach(self.ws)
         self._later(lambda: Event("error", self.ws, error=JsException(message), message=message))
 
     def _later(self, event: Callable[[], Event]) -> None:
@@ -319,7 +325,7 @@ class WebSocket(JsProxy):
         self._functions = self._functions or {}
         adopt(self, _Listeners(self, self._functions, owner), owner)
         if owner is not None and not self._got_close:
-            owner.reference(+1)
+            owner.attach(self)
 
     def send(self, message: Any = _MISSING) -> None:
         """Send one message: str and buffers as they are, anything else as its JavaScript string.
@@ -420,6 +426,11 @@ class WebSocket(JsProxy):
         return self._accepted
 
     @property
+    def sink(self) -> Sink:
+        """Who consumes what the peer sends."""
+        return self._sink
+
+    @property
     def has_listeners(self) -> bool:
         """True after `accept()`: the end is driven by events, not by hibernation."""
         return isinstance(self._sink, _Listeners)
@@ -443,6 +454,16 @@ class WebSocket(JsProxy):
         """Note that the peer closed (`lost`: vanished) on a hibernatable end; no answer is sent."""
         self._got_close = True
         self._lost = lost
+
+    def answer(self, data: str | bytes) -> None:
+        """Send past the output gate: an automatic response, which no object code produced."""
+        self._peer._sink.message(data)
+
+    def close_by_runtime(self, code: int, reason: str) -> None:
+        """Send a Close frame with any code, as the runtime does when it shuts down."""
+        if not self._sent_close and not self._lost:
+            self._sent_close = True
+            self._peer._sink.closed(code, reason, True)
 
     def drop(self) -> None:
         """Cut the connection from this end without a Close frame: the peer sees 1006."""

@@ -1,0 +1,63 @@
+"""Durable Objects: actors with storage, alarms and sockets. Names are loaded when they are first used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from durable_objects.clock import Clock, SystemClock
+    from durable_objects.errors import ObjectReset
+    from durable_objects.hibernation import WebSocketRequestResponsePair
+    from durable_objects.host import Host, ObjectClass
+    from durable_objects.ids import DurableObjectId
+    from durable_objects.namespace import DurableObjectNamespace
+    from durable_objects.observer import NullObserver, Observer
+    from durable_objects.realtime.topic_object import TopicObject
+    from durable_objects.state import DurableObjectState
+    from durable_objects.stub import DurableObjectStub
+
+__all__ = [
+    "Clock",
+    "DurableObjectId",
+    "DurableObjectNamespace",
+    "DurableObjectState",
+    "DurableObjectStub",
+    "Host",
+    "NullObserver",
+    "ObjectClass",
+    "ObjectReset",
+    "Observer",
+    "SystemClock",
+    "TopicObject",
+    "WebSocketRequestResponsePair",
+]
+
+_HOMES = {
+    "Clock": "clock",
+    "DurableObjectId": "ids",
+    "DurableObjectNamespace": "namespace",
+    "DurableObjectState": "state",
+    "DurableObjectStub": "stub",
+    "Host": "host",
+    "NullObserver": "observer",
+    "ObjectClass": "actor",
+    "ObjectReset": "errors",
+    "Observer": "observer",
+    "SystemClock": "clock",
+    "TopicObject": "realtime.topic_object",
+    "WebSocketRequestResponsePair": "hibernation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

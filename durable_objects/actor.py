@@ -1,0 +1,564 @@
+"""One Durable Object: the lasting `Actor` and the `Instance` that is alive at the moment.
+
+The actor keeps what outlives an instance (identity, hibernatable sockets) and makes a new instance on the next event.
+An instance is *fresh* (not constructed), *live*, or gone: *evicted* when idle, *broken* by an error. Each event is a
+turn: one task, started at once, admitted by the input gate, its result leaving through the output gate.
+
+The implicit transaction opened by the first write commits in a loop callback: at the first await that is not storage,
+or after the turn, together with what other turns of the same loop round wrote.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import types
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol, cast
+
+from durable_objects.alarms import AlarmInvocationInfo, Alarms
+from durable_objects.clock import Clock
+from durable_objects.errors import BlockedTooLong, ObjectReset
+from durable_objects.gates import InputGate, OutputGate, Section, as_coroutine, current_section, gated
+from durable_objects.hibernation import Hibernation
+from durable_objects.ids import DurableObjectId
+from durable_objects.observer import Observer
+from durable_objects.rpc import clone, cross, positional_limit, receiver
+from durable_objects.state import DurableObjectState
+from durable_objects.storage.files import ObjectFile
+from durable_objects.storage.object_storage import DurableObjectStorage
+from durable_objects.storage.transaction import Transactions
+from workers.compat import web as js
+from workers.compat.ambient import Ambient
+from workers.compat.ambient import current as current_ambient
+from workers.compat.proxies import JsException
+from workers.compat.websocket import WebSocket, current_owner
+from workers.entrypoints import DurableObjectAbort
+from workers.request import Request
+from workers.response import FetchResponse, Response
+
+__all__ = ["Actor", "Instance", "ObjectClass", "Surroundings"]
+
+_BLOCK_LIMIT_S = 30.0
+_HIBERNATE_AFTER_S = 10.0
+_EVICT_BUSY_AFTER_S = (70.0, 140.0)
+_EVICTED = "The Durable Object was evicted from memory; this instance of it can no longer be used."
+_NO_FETCH = "Handler does not export a fetch() function."
+_HANDLERS = {"message": "webSocketMessage", "close": "webSocketClose", "error": "webSocketError"}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ObjectClass:
+    """What a namespace runs: `cls(ctx, env)`, in the Worker that `ambient` describes.
+
+    `unique_key` is "<worker>-<Class>": the directory of its files and the key of its ids.
+    """
+
+    unique_key: str
+    cls: type
+    env: object
+    is_sqlite: bool = True
+    ambient: Ambient | None = None
+
+
+class Surroundings(Protocol):
+    """What an actor needs of its host."""
+
+    clock: Clock
+    observer: Observer
+    random: Random
+
+    def spawn(self, coroutine: Any, context: contextvars.Context) -> asyncio.Task[Any]:
+        """Start a task that the host keeps until it is done."""
+        ...
+
+    def retire(self, actor: Actor) -> None:
+        """The actor holds nothing any more; a new one may take its place."""
+        ...
+
+
+class _Outlet(OutputGate):
+    """The output gate of an instance, as its `accept()`ed sockets know it."""
+
+    __slots__ = ("_instance", "accepted")
+
+    def __init__(self, instance: Instance) -> None:
+        super().__init__()
+        self._instance = instance
+        self.accepted: set[WebSocket] = set()
+
+    def dispatch(self, event: Callable[[], object]) -> None:
+        self._instance.submit("event", lambda _target: event(), None)
+
+    def attach(self, ws: WebSocket) -> None:
+        self.accepted.add(ws)
+
+    def detach(self, ws: WebSocket) -> None:
+        self.accepted.discard(ws)
+        self._instance.rest()
+
+
+class _Alarm:
+    """The alarm as the storage of one instance sees it."""
+
+    __slots__ = ("_instance", "is_running")
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self.is_running = False
+
+    @property
+    def can_fire(self) -> bool:
+        return self._instance.target is None or callable(getattr(self._instance.target, "alarm", None))
+
+
+class Instance:
+    """One incarnation of an object. `broken` tells why it ended, if it did not end by eviction."""
+
+    def __init__(self, actor: Actor) -> None:
+        self.actor = actor
+        self.target: Any = None
+        self.broken: Exception | None = None
+        self.gate = InputGate()
+        self.outlet = _Outlet(self)
+        self.file = ObjectFile(actor.path)
+        self.alarm = _Alarm(self)
+        self.transactions = Transactions(self.file, self._writes_opened, self._settled)
+        spec = actor.spec
+        self.storage = DurableObjectStorage(
+            self.file, self.gate, self.transactions, self.alarm, is_sqlite=spec.is_sqlite
+        )
+        actor.hibernation.wake(self.outlet)
+        self.state = DurableObjectState(actor.id, self.storage, actor.hibernation, self)
+        self.context = contextvars.Context()
+        self.context.run(self._enter_context)
+        self._loop = asyncio.get_running_loop()
+        self._pending: set[asyncio.Future[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._active = 0
+        self._background = 0
+        self._idle_since = self._loop.time()
+        self._eviction: asyncio.TimerHandle | None = None
+        self._commit_planned = False
+
+    def _enter_context(self) -> None:
+        current_owner.set(self.outlet)
+        ambient = self.actor.spec.ambient
+        if ambient is not None:
+            current_ambient.set(replace(ambient, wait_until=self.wait_until, fetch=self._fetch_outside))
+
+    # -- events
+
+    def submit(self, kind: str, work: Callable[[Any], Any], future: asyncio.Future[Any] | None) -> None:
+        """Start a turn that runs `work(target)`; its result, or error, goes to `future` through the output gate."""
+        if future is not None:
+            self._pending.add(future)
+        self._active += 1
+        self._spawn(self._turn(kind, work, future))
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = self.actor.host.spawn(coroutine, self.context.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _turn(self, kind: str, work: Callable[[Any], Any], future: asyncio.Future[Any] | None) -> None:
+        failed = True
+        try:
+            if self.gate.locked is not None:
+                await self.gate.enter(None)
+            if self.target is None:
+                self._construct()
+                if self.gate.locked is not None:
+                    await self.gate.enter(None)
+            result = work(self.target)
+            if result.__class__ is types.CoroutineType:
+                result = await gated(result, self.gate)
+            elif inspect.isawaitable(result):
+                result = await gated(as_coroutine(result), self.gate)
+            if future is not None:
+                self._answer(future, clone(result) if kind == "rpc" else result)
+            failed = False
+        except (asyncio.CancelledError, DurableObjectAbort):
+            if self.broken is None and future is not None:
+                self._refuse(future, ObjectReset(_EVICTED))
+        except Exception as error:  # an actor turn: the caller gets the error, the object lives on
+            self._turn_failed(kind, error, future)
+        finally:
+            self._active -= 1
+            self.actor.host.observer.event_finished(self.actor.spec.unique_key, kind, failed)
+            self.rest()
+
+    def _turn_failed(self, kind: str, error: Exception, future: asyncio.Future[Any] | None) -> None:
+        if future is not None:
+            crossed = cross(error) if isinstance(error, ObjectReset) else cross(error, remote=True)
+            self.outlet.hold(lambda: self._refuse(future, crossed))
+        elif self.broken is None:
+            _log.error(
+                "%s handler of a Durable Object failed", kind, exc_info=error, extra={"object_id": str(self.actor.id)}
+            )
+
+    def _answer(self, future: asyncio.Future[Any], result: object) -> None:
+        if self.outlet.held:
+            self.outlet.hold(lambda: self._resolve(future, result))
+        else:
+            self._resolve(future, result)
+
+    def _resolve(self, future: asyncio.Future[Any], result: object) -> None:
+        self._pending.discard(future)
+        if not future.done():
+            future.set_result(result)
+
+    def _refuse(self, future: asyncio.Future[Any], error: BaseException) -> None:
+        self._pending.discard(future)
+        if not future.done():
+            future.set_exception(error)
+            future.exception()  # read once, so that a result nobody awaits is no complaint
+
+    def _construct(self) -> None:
+        spec = self.actor.spec
+        try:
+            target = spec.cls(self.state, spec.env)
+        except Exception as error:
+            self.reset(error)
+            raise asyncio.CancelledError from None
+        if self.broken is not None:
+            raise asyncio.CancelledError
+        self.target = target
+        self.actor.host.observer.object_started(spec.unique_key, str(self.actor.id))
+
+    # -- what `ctx` asks for
+
+    def wait_until(self, awaitable: Awaitable[object]) -> None:
+        """Run in the background; a failure is logged and breaks nothing."""
+        self._background += 1
+        self._spawn(self._in_background(awaitable))
+
+    async def _in_background(self, awaitable: Awaitable[object]) -> None:
+        try:
+            await gated(as_coroutine(awaitable), self.gate)
+        except (asyncio.CancelledError, DurableObjectAbort):
+            if self.broken is None and self.actor.instance is self:
+                raise
+        except Exception:  # a task root
+            _log.exception("a waitUntil() of a Durable Object failed", extra={"object_id": str(self.actor.id)})
+        finally:
+            self._background -= 1
+            self.rest()
+
+    def block(self, callback: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Run `callback` in a section of its own, at once when the current section may run."""
+        outer = current_section.get()
+        future: asyncio.Future[Any] = self._loop.create_future()
+        section = self.gate.lock(outer) if self.gate.admits(outer) else None
+        self._active += 1
+        self._spawn(self._blocked(callback, outer, section, future))
+        return future
+
+    async def _blocked(
+        self, callback: Callable[[], Any], outer: Section | None, section: Section | None, future: asyncio.Future[Any]
+    ) -> None:
+        if section is None:
+            await self.gate.enter(outer)
+            section = self.gate.lock(outer)
+        current_section.set(section)
+        limit = self._loop.call_later(_BLOCK_LIMIT_S, lambda: self.reset(BlockedTooLong()))
+        try:
+            result = callback()
+            if inspect.isawaitable(result):
+                result = await gated(as_coroutine(result), self.gate)
+        except (asyncio.CancelledError, DurableObjectAbort):
+            if not future.done():
+                future.cancel()
+        except Exception as error:  # an actor turn: a failed critical section breaks the object
+            self.reset(error)
+        else:
+            if not future.done():
+                future.set_result(result)
+        finally:
+            limit.cancel()
+            # After the result: whoever awaited the section goes on before the events that waited for its end.
+            self.gate.unlock(section)
+            self._active -= 1
+            self.rest()
+
+    async def _fetch_outside(self, request: js.Request) -> js.Response:
+        """Let an outgoing request wait for the writes before it, then send it with the Worker's own fetch."""
+        ambient = self.actor.spec.ambient
+        assert ambient is not None
+        if self.outlet.held:
+            await self._settled()
+        return await ambient.fetch(request)
+
+    # -- writes
+
+    def _writes_opened(self) -> None:
+        self.outlet.held = True
+        if not self._commit_planned:
+            self._commit_planned = True
+            self._loop.call_soon(self.commit)
+
+    def _settled(self) -> Awaitable[None]:
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._pending.add(future)
+        self.outlet.hold(lambda: self._resolve(future, None))
+        return future
+
+    def commit(self) -> None:
+        """Commit the implicit transaction, then let the output out; a failure resets the object."""
+        self._commit_planned = False
+        transactions = self.transactions
+        if self.broken is not None or transactions.pins:
+            return
+        if transactions.is_open:
+            try:
+                self._commit_writes()
+            except Exception as error:  # a task root: nobody awaits this callback
+                self.reset(error)
+                return
+            self.actor.host.observer.committed(self.actor.spec.unique_key)
+        self.outlet.open()
+
+    def _commit_writes(self) -> None:
+        transactions, actor = self.transactions, self.actor
+        if not transactions.alarm_touched:
+            transactions.commit()
+            return
+        transactions.alarm_touched = False
+        at_ms = self.storage.read_alarm()
+        if at_ms is not None:
+            actor.alarms.prepare(str(actor.id), actor.id.name, at_ms)
+        transactions.commit()
+        actor.alarms.settle(str(actor.id), actor.id.name, at_ms)
+
+    # -- the end
+
+    def reset(self, error: Exception) -> None:
+        """Break the instance: every call in flight fails with `error`, uncommitted writes and sockets are lost."""
+        if self.broken is not None:
+            return
+        reset = error if isinstance(error, ObjectReset) else cross(error, durableObjectReset=True)
+        self.broken = cast(Exception, reset)
+        self.outlet.discard()
+        self._shut(self.broken)
+        for future in list(self._pending):
+            self._refuse(future, cross(self.broken))
+        for ws in list(self.outlet.accepted):
+            ws.drop()
+        self.actor.hibernation.drop_all()
+        self.actor.ended(self, str(self.broken))
+
+    def _shut(self, reason: Exception) -> None:
+        """Roll back, close the file and stop the tasks other than the running one."""
+        self.transactions.rollback()
+        self.file.dead = reason
+        self.file.close()
+        if self._eviction is not None:
+            self._eviction.cancel()
+        running = asyncio.current_task(self._loop)
+        for task in list(self._tasks):
+            if task is not running:
+                task.cancel()
+
+    def rest(self) -> None:
+        """Note that an event ended; plan the eviction when it was the last one."""
+        if self._active or self.broken is not None:
+            return
+        self._idle_since = self._loop.time()
+        if self._eviction is None:
+            self._eviction = self._loop.call_later(_HIBERNATE_AFTER_S, self._maybe_evict)
+
+    def _maybe_evict(self) -> None:
+        self._eviction = None
+        if self._active or self.broken is not None or self.outlet.accepted:
+            return  # the next `rest` plans again
+        limit_s = _HIBERNATE_AFTER_S
+        if self._background:
+            limit_s = self.actor.host.random.uniform(*_EVICT_BUSY_AFTER_S)
+        remaining_s = self._idle_since + limit_s - self._loop.time()
+        if remaining_s > 0.001 or self.outlet.held:
+            self._eviction = self._loop.call_later(max(remaining_s, 0.001), self._maybe_evict)
+        else:
+            self.evict()
+
+    @property
+    def is_idle(self) -> bool:
+        """True when nothing runs, nothing is uncommitted and no accepted socket is open."""
+        return not (self._active or self.outlet.held or self.outlet.accepted)
+
+    def evict(self) -> None:
+        """Drop the instance, keeping committed data and hibernatable sockets."""
+        self._shut(ObjectReset(_EVICTED))
+        self.actor.ended(self, "evicted")
+
+    def stop(self, code: int) -> None:
+        """Commit what is written, close sockets with `code` and end: the runtime stops."""
+        if self.transactions.is_open and not self.transactions.pins:
+            self.commit()
+        if self.broken is not None:
+            return
+        self.broken = ObjectReset("The runtime is shutting down.")
+        self.outlet.discard()
+        for ws in list(self.outlet.accepted):
+            ws.close_by_runtime(code, "")
+        self._shut(self.broken)
+        for future in list(self._pending):
+            self._refuse(future, cross(self.broken))
+        self.actor.ended(self, "closed")
+
+
+class Actor:
+    """One object id on this node, alive or not."""
+
+    def __init__(
+        self, host: Surroundings, spec: ObjectClass, object_id: DurableObjectId, path: Path, alarms: Alarms
+    ) -> None:
+        self.host = host
+        self.spec = spec
+        self.id = object_id
+        self.path = path
+        self.alarms = alarms
+        self.instance: Instance | None = None
+        self.hibernation = Hibernation(host.clock, self._socket_event)
+
+    def wake(self) -> Instance:
+        """Return the live instance, making one when there is none."""
+        if self.instance is None:
+            self.instance = Instance(self)
+        return self.instance
+
+    def ended(self, instance: Instance, reason: str) -> None:
+        """Forget an instance that was evicted, reset or closed."""
+        if self.instance is instance:
+            self.instance = None
+            if instance.target is not None:
+                self.host.observer.object_stopped(self.spec.unique_key, str(self.id), reason)
+            if not len(self.hibernation):
+                self.host.retire(self)
+
+    # -- calls
+
+    def call(
+        self, instance: Instance, path: tuple[str, ...], args: tuple[object, ...], future: asyncio.Future[Any]
+    ) -> None:
+        """Start an RPC call of the method at `path`; `args` are copies already."""
+        instance.submit("rpc", lambda target: _member(target, path)(*args), future)
+
+    def read(self, instance: Instance, path: tuple[str, ...], future: asyncio.Future[Any]) -> None:
+        """Start reading the property at `path`."""
+        instance.submit("rpc", lambda target: _member(target, path), future)
+
+    def fetch(self, instance: Instance, request: Request, future: asyncio.Future[Any]) -> None:
+        """Start an HTTP event."""
+        instance.submit("fetch", lambda target: _fetch(target, request), future)
+
+    def _socket_event(self, kind: str, socket: Any, args: tuple[object, ...]) -> None:
+        instance = self.wake()
+        handler = _HANDLERS[kind]
+        limit = positional_limit(self.spec.cls, handler)
+        instance.submit(kind, lambda target: self._handle_socket(target, handler, limit, kind, socket, args), None)
+
+    def _handle_socket(
+        self, target: Any, handler: str, limit: int | None, kind: str, socket: Any, args: tuple[object, ...]
+    ) -> Any:
+        if kind == "message":
+            if limit is None:
+                return None
+            given = (self.hibernation.end(socket), *args)
+            return getattr(target, handler)(*(given if limit < 0 else given[:limit]))
+        return self._handle_end(target, handler, limit, socket, args)
+
+    async def _handle_end(
+        self, target: Any, handler: str, limit: int | None, socket: Any, args: tuple[object, ...]
+    ) -> None:
+        try:
+            if limit is not None:
+                given = (self.hibernation.end(socket), *args)
+                result = getattr(target, handler)(*(given if limit < 0 else given[:limit]))
+                if inspect.isawaitable(result):
+                    await result
+        finally:
+            self.hibernation.forget(socket)
+
+    # -- alarm
+
+    def fire_alarm(self, at_ms: int, failures: int) -> None:
+        """Start the alarm handler for the time `at_ms`."""
+        instance = self.wake()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.add_done_callback(lambda done: self._alarm_done(instance, done, at_ms))
+        instance.submit("alarm", lambda target: self._run_alarm(instance, target, at_ms, failures), future)
+
+    def _run_alarm(self, instance: Instance, target: Any, at_ms: int, failures: int) -> Any:
+        stored = instance.storage.read_alarm()
+        if stored != at_ms:  # left over from a crash between two files
+            self.alarms.settle(str(self.id), self.id.name, stored)
+            return None
+        limit = positional_limit(self.spec.cls, "alarm")
+        info = AlarmInvocationInfo(retryCount=failures, isRetry=failures > 0, scheduledTime=at_ms)
+        instance.alarm.is_running = True
+        return self._finish_alarm(instance, target.alarm() if limit == 0 else target.alarm(info))
+
+    async def _finish_alarm(self, instance: Instance, result: Any) -> None:
+        if inspect.isawaitable(result):
+            await result
+        if instance.alarm.is_running:
+            instance.storage.write_alarm(None)
+
+    def _alarm_done(self, instance: Instance, done: asyncio.Future[Any], at_ms: int) -> None:
+        if done.cancelled() or done.exception() is None:
+            return
+        was_running, instance.alarm.is_running = instance.alarm.is_running, False
+        _log.warning("alarm() failed: %s", done.exception(), extra={"object_id": str(self.id)})
+        if was_running or instance.broken is not None:
+            if not self.alarms.failed(str(self.id), at_ms):
+                self._give_up_alarm()
+
+    def _give_up_alarm(self) -> None:
+        instance = self.wake()
+        instance.submit("alarm", lambda _target: instance.storage.write_alarm(None), None)
+
+    def stop(self, code: int) -> None:
+        """Close sockets and end the instance: the runtime stops."""
+        if self.instance is not None:
+            self.instance.stop(code)
+        self.hibernation.close_all(code, "")
+
+
+def _member(target: Any, path: tuple[str, ...]) -> Any:
+    """Return the method, or the value of the property, that RPC reaches by `path`."""
+    value = target
+    for position, name in enumerate(path):
+        if position == 0:
+            getter = receiver(type(target), name)
+            value = getattr(target, name) if getter is None else getter.__get__(target)
+        elif isinstance(value, dict):
+            value = cast("dict[str, Any]", value)[name]
+        else:
+            value = getattr(value, name)
+    return value
+
+
+def _fetch(target: Any, request: Request) -> Any:
+    handler = getattr(target, "fetch", None)
+    if not callable(handler):
+        raise JsException(_NO_FETCH)
+    limit = positional_limit(type(target), "fetch")
+    return _checked_response(handler() if limit == 0 else handler(request), request)
+
+
+async def _checked_response(result: Any, request: Request) -> Response:
+    answer = await result if inspect.isawaitable(result) else result
+    if isinstance(answer, js.Response):
+        answer = Response(answer)
+    if isinstance(answer, Response):
+        return answer
+    if isinstance(answer, FetchResponse):
+        return Response(answer.js_object)
+    raise JsException("Incorrect type for Promise: the Promise did not resolve to 'Response'.", name="TypeError")

@@ -1,0 +1,146 @@
+"""The two gates of a Durable Object: who may run inside it, and when its answers may leave.
+
+Input gate: open, or locked by the innermost *section* (a `blockConcurrencyWhile` callback or an async transaction).
+While it is locked only code of that section runs: new events wait, and code of other events that was suspended stays
+suspended although what it awaited is done. `gated` drives a coroutine under that rule.
+
+Output gate: `held` from the first write of a turn until its commit; what leaves the object meanwhile is queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import ContextVar
+from typing import Any, cast
+
+__all__ = ["InputGate", "OutputGate", "Section", "current_section", "gated"]
+
+
+class Section:
+    """One critical section; sections nest."""
+
+    __slots__ = ("parent",)
+
+    def __init__(self, parent: Section | None) -> None:
+        self.parent = parent
+
+
+current_section: ContextVar[Section | None] = ContextVar("durable_object_section", default=None)
+
+
+class InputGate:
+    """Admission to one instance. Waiters are let in first come, first served."""
+
+    __slots__ = ("_waiters", "locked")
+
+    def __init__(self) -> None:
+        self.locked: Section | None = None
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    def admits(self, section: Section | None) -> bool:
+        """Say whether code of `section` (None: no section) may run now."""
+        return self.locked is None or self.locked is section
+
+    def lock(self, section: Section | None) -> Section:
+        """Open a section inside `section`, which must be admitted now."""
+        self.locked = Section(section)
+        return self.locked
+
+    def unlock(self, section: Section) -> None:
+        """End `section`; its parent, or everybody, may run again."""
+        if self.locked is section:
+            self.locked = section.parent
+            self.wake()
+
+    def wake(self) -> None:
+        """Let every waiter look again, in order."""
+        waiters, self._waiters = self._waiters, deque()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def queue(self) -> asyncio.Future[None]:
+        """Return a future that is done when it is worth asking `admits` again."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        return waiter
+
+    async def enter(self, section: Section | None) -> None:
+        """Wait until code of `section` may run."""
+        while not self.admits(section):
+            await self.queue()
+
+
+@types.coroutine
+def gated(coroutine: Coroutine[Any, Any, Any], gate: InputGate) -> Generator[Any, Any, Any]:
+    """Run `coroutine`, resuming it after each suspension only when the input gate admits its section."""
+    value: object = None
+    error: BaseException | None = None
+    while True:
+        try:
+            waited = coroutine.send(value) if error is None else coroutine.throw(error)
+        except StopIteration as stop:
+            return stop.value
+        value = error = None
+        try:
+            value = yield waited
+        except GeneratorExit:
+            coroutine.close()
+            raise
+        except BaseException as raised:  # whatever it is, it belongs to the coroutine
+            error = raised
+        while gate.locked is not None and not gate.admits(current_section.get()) and error is None:
+            try:
+                yield from gate.queue()
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as raised:  # a cancellation while waiting
+                error = raised
+
+
+class OutputGate:
+    """What leaves an object while writes are pending waits here, in order."""
+
+    __slots__ = ("_queued", "held")
+
+    def __init__(self) -> None:
+        self.held = False
+        self._queued: list[Callable[[], None]] = []
+
+    def hold(self, release: Callable[[], None]) -> None:
+        """Call `release` when the pending writes are committed; at once when there are none."""
+        if self.held:
+            self._queued.append(release)
+        else:
+            release()
+
+    def open(self) -> None:
+        """The commit succeeded: release everything. The gate stays held meanwhile, so that nothing overtakes."""
+        position = 0
+        queued = self._queued
+        while position < len(queued):
+            release = queued[position]
+            position += 1
+            release()
+        queued.clear()
+        self.held = False
+
+    def discard(self) -> None:
+        """The writes are lost: nothing that depends on them may leave."""
+        self._queued.clear()
+        self.held = False
+
+
+def as_coroutine(result: object) -> Coroutine[Any, Any, Any]:
+    """Return `result`, an awaitable, as a coroutine that `gated` can drive."""
+    if asyncio.iscoroutine(result):
+        return cast("Coroutine[Any, Any, Any]", result)
+    return _await(result)
+
+
+async def _await(result: Any) -> Any:
+    return await result

@@ -1,0 +1,151 @@
+"""The objects of this node: finds or makes the actor of an id, owns their tasks, starts late alarms, stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Any
+
+from durable_objects.actor import Actor, Instance, ObjectClass
+from durable_objects.alarms import Alarms
+from durable_objects.clock import Clock, SystemClock
+from durable_objects.ids import DurableObjectId
+from durable_objects.namespace import DurableObjectNamespace
+from durable_objects.observer import NullObserver, Observer
+from workers.compat.proxies import JsException
+
+__all__ = ["Host", "ObjectClass"]
+
+_STOP_LIMIT_S = 5.0
+
+
+class _Directory:
+    """The actors of one class."""
+
+    def __init__(self, host: Host, spec: ObjectClass, directory: Path) -> None:
+        self.spec = spec
+        self.actors: dict[str, Actor] = {}
+        self._host = host
+        self._path = directory
+        self.alarms = Alarms(directory / "metadata.sqlite", host.clock, host.random, self._fire)
+
+    def actor(self, object_id: DurableObjectId) -> Actor:
+        """Return the actor of an id."""
+        hex_id = str(object_id)
+        actor = self.actors.get(hex_id)
+        if actor is None:
+            self._host.refuse_when_closed()
+            path = self._path / f"{hex_id}.sqlite"
+            actor = self.actors[hex_id] = Actor(self._host, self.spec, object_id, path, self.alarms)
+        return actor
+
+    def _fire(self, object_id: str, name: str | None, at_ms: int, failures: int) -> None:
+        self.actor(DurableObjectId(object_id, name)).fire_alarm(at_ms, failures)
+
+
+class Host:
+    """Runs Durable Objects in the current event loop.
+
+    It owns every task of its objects: `spawn` keeps a reference until the task is done, `close` ends them all.
+    Files are `<root>/<unique key>/<hex id>.sqlite`, alarms `<root>/<unique key>/metadata.sqlite`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Clock | None = None,
+        observer: Observer | None = None,
+        random: Random | None = None,
+    ) -> None:
+        self.root = root
+        self.clock: Clock = clock or SystemClock()
+        self.observer: Observer = observer or NullObserver()
+        self.random: Random = random or SystemRandom()
+        self._directories: dict[str, _Directory] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_started = False
+        self._is_closed = False
+
+    def namespace(self, spec: ObjectClass) -> DurableObjectNamespace:
+        """Return the namespace of a class; one registered twice keeps its live objects but the newer class for new ones."""
+        directory = self._directories.get(spec.unique_key)
+        if directory is None:
+            directory = self._directories[spec.unique_key] = _Directory(self, spec, self.root / spec.unique_key)
+            if self._is_started:
+                directory.alarms.load()
+        else:
+            directory.spec = spec
+        return DurableObjectNamespace(spec.unique_key, directory, self.random)
+
+    async def start(self) -> None:
+        """Schedule the alarms that earlier processes left; late ones fire at once."""
+        if not self._is_started:
+            self._is_started = True
+            for directory in self._directories.values():
+                directory.alarms.load()
+
+    async def close(self, code: int = 1012) -> None:
+        """Commit what is written, close sockets with `code`, stop everything. May be called twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for directory in self._directories.values():
+            for actor in list(directory.actors.values()):
+                actor.stop(code)
+            directory.alarms.close()
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not current]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_STOP_LIMIT_S)
+
+    async def evict(
+        self, namespace: DurableObjectNamespace, object_id: DurableObjectId, *, close_sockets: bool
+    ) -> None:
+        """Drop an idle instance now, for tests; with `close_sockets` its connections are cut.
+
+        Raises:
+            JsException: It has running events, or live accepted sockets.
+        """
+        actor = self._directories[namespace.unique_key].actors.get(str(object_id))
+        if actor is None:
+            return
+        instance: Instance | None = actor.instance
+        if close_sockets:
+            actor.hibernation.drop_all()
+        if instance is not None:
+            if not instance.is_idle:
+                raise JsException("Timed out waiting to evict Durable Object: it still has active references.")
+            instance.evict()
+
+    def actors(self, unique_key: str) -> list[Actor]:
+        """Return the loaded actors of one namespace, for inspection."""
+        return list(self._directories[unique_key].actors.values())
+
+    # -- what actors ask for
+
+    def spawn(self, coroutine: Any, context: contextvars.Context) -> asyncio.Task[Any]:
+        """Start a task and keep it until it is done."""
+        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(coroutine, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def retire(self, actor: Actor) -> None:
+        """Forget an actor without instance and sockets."""
+        directory = self._directories.get(actor.spec.unique_key)
+        if directory is not None and directory.actors.get(str(actor.id)) is actor:
+            del directory.actors[str(actor.id)]
+
+    def refuse_when_closed(self) -> None:
+        """Refuse new objects while the runtime stops.
+
+        Raises:
+            JsException: The host is closed.
+        """
+        if self._is_closed:
+            raise JsException("The runtime is shutting down.")

@@ -1,0 +1,205 @@
+"""The SQLite file of one object: opened on first use, in miniflare's form, guarded by an authorizer.
+
+Users may not touch `_cf_*` tables, ATTACH, TEMP or most pragmas. Our own statements run with `internal` set; the
+authorizer is asked when a statement is compiled, so cached statements cost nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from durable_objects.errors import StorageError
+from durable_objects.storage.locate import error_offset
+
+__all__ = ["ObjectFile", "storage_error"]
+
+_MAX_VALUE_BYTES = 2_200_000
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: _MAX_VALUE_BYTES,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
+    sqlite3.SQLITE_LIMIT_COLUMN: 100,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 5,
+    sqlite3.SQLITE_LIMIT_VDBE_OP: 25_000,
+    sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 127,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 50,
+    sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER: 100,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 10,
+}
+_READ_PRAGMAS = frozenset(["data_version", "foreign_key_check", "optimize", "quick_check", "table_list"])
+_FLAG_PRAGMAS = frozenset(
+    [
+        "case_sensitive_like",
+        "defer_foreign_keys",
+        "foreign_keys",
+        "ignore_check_constraints",
+        "legacy_alter_table",
+        "recursive_triggers",
+        "reverse_unordered_selects",
+    ]
+)
+_BOOLEAN_WORDS = frozenset(["0", "1", "on", "off", "yes", "no", "true", "false"])
+_DESCRIBING_PRAGMAS = frozenset(
+    ["foreign_key_list", "index_info", "index_list", "index_xinfo", "table_info", "table_xinfo"]
+)
+_FORBIDDEN_ACTIONS = frozenset(
+    (
+        sqlite3.SQLITE_ATTACH,
+        sqlite3.SQLITE_DETACH,
+        sqlite3.SQLITE_CREATE_TEMP_INDEX,
+        sqlite3.SQLITE_CREATE_TEMP_TABLE,
+        sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
+        sqlite3.SQLITE_CREATE_TEMP_VIEW,
+        sqlite3.SQLITE_DROP_TEMP_INDEX,
+        sqlite3.SQLITE_DROP_TEMP_TABLE,
+        sqlite3.SQLITE_DROP_TEMP_TRIGGER,
+        sqlite3.SQLITE_DROP_TEMP_VIEW,
+    )
+)
+_MODULES = frozenset({"fts5", "fts5vocab"})
+_FORBIDDEN_FUNCTIONS = frozenset({"load_extension", "sqlite_version", "sqlite_source_id", "fts3_tokenizer"})
+
+
+class ObjectFile:
+    """One SQLite database; `connection` opens it. Every method may raise StorageError."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.internal = False
+        self.generation = 0
+        """Grows when the database is deleted, so that cursors notice."""
+        self.dead: Exception | None = None
+        """Why the instance that owned this handle is gone; every later use raises it."""
+        self._connection: sqlite3.Connection | None = None
+        self._tables: set[str] = set()
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open connection."""
+        return self._connection or self._open()
+
+    @property
+    def exists(self) -> bool:
+        """True when there is something on the disk; asking does not create it."""
+        return self._connection is not None or self.path.exists()
+
+    def _open(self) -> sqlite3.Connection:
+        if self.dead is not None:
+            raise self.dead
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=256, check_same_thread=False)
+        connection.execute("PRAGMA page_size=4096")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        for limit, value in _LIMITS.items():
+            connection.setlimit(limit, value)
+        connection.set_authorizer(self._authorize)
+        self._connection = connection
+        return connection
+
+    def run(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
+        """Run one of our own statements, past the authorizer."""
+        self.internal = True
+        try:
+            return (self._connection or self._open()).execute(sql, parameters)
+        except sqlite3.Error as error:
+            raise storage_error(error) from None
+        finally:
+            self.internal = False
+
+    def ensure(self, table: str, ddl: str) -> None:
+        """Create an internal table unless this connection has seen it; `ddl` says IF NOT EXISTS."""
+        if table not in self._tables:
+            self.run(ddl)
+            self._tables.add(table)
+
+    def has(self, table: str) -> bool:
+        """Say whether an internal table exists; a missing file is not created."""
+        if table in self._tables:
+            return True
+        if not self.exists:
+            return False
+        found = self.run("SELECT 1 FROM sqlite_master WHERE type='table' AND name=?", (table,)).fetchone() is not None
+        if found:
+            self._tables.add(table)
+        return found
+
+    def forget_tables(self) -> None:
+        """A rollback may have undone a CREATE: look again."""
+        self._tables.clear()
+
+    def close(self) -> None:
+        """Close the connection; the next use opens it again."""
+        connection, self._connection = self._connection, None
+        self._tables.clear()
+        if connection is not None:
+            connection.close()
+
+    def delete(self) -> None:
+        """Remove the database; open cursors become useless."""
+        self.generation += 1
+        self.close()
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            with suppress(FileNotFoundError):
+                self.path.with_name(self.path.name + suffix).unlink()
+
+    def _authorize(
+        self, action: int, first: str | None, second: str | None, schema: str | None, via: str | None
+    ) -> int:
+        if self.internal:
+            return sqlite3.SQLITE_OK
+        return sqlite3.SQLITE_OK if _is_allowed(action, first, second) else sqlite3.SQLITE_DENY
+
+
+def _is_allowed(action: int, first: str | None, second: str | None) -> bool:
+    if action in _FORBIDDEN_ACTIONS:
+        return False
+    if action == sqlite3.SQLITE_PRAGMA:
+        return _is_allowed_pragma((first or "").lower(), second)
+    if action == sqlite3.SQLITE_FUNCTION:
+        return (second or "").lower() not in _FORBIDDEN_FUNCTIONS
+    if action in (sqlite3.SQLITE_CREATE_VTABLE, sqlite3.SQLITE_DROP_VTABLE):
+        return (second or "").lower() in _MODULES and not (first or "").lower().startswith("_cf_")
+    if action in (sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE, sqlite3.SQLITE_TRANSACTION):
+        return not (first or "").lower().startswith("_cf_")
+    names = (first, second) if action != sqlite3.SQLITE_ALTER_TABLE else (second,)
+    return not any((name or "").lower().startswith("_cf_") for name in names)
+
+
+def _is_allowed_pragma(name: str, argument: str | None) -> bool:
+    if name in _READ_PRAGMAS:
+        return True
+    if name in _DESCRIBING_PRAGMAS:
+        return argument is not None and not argument.lower().startswith("_cf_")
+    if name in _FLAG_PRAGMAS:
+        return argument is None or argument.strip("'\"").lower() in _BOOLEAN_WORDS
+    return False
+
+
+def storage_error(
+    error: sqlite3.Error, sql: str | None = None, connection: sqlite3.Connection | None = None
+) -> StorageError:
+    """Translate a sqlite3 exception into the text Workers show: `<text>[ at offset N]: <CODE>[ (extended: <CODE>)]`.
+
+    Python's sqlite3 hides the offset, so it is recomputed from `sql` and `connection` when they are given.
+    """
+    text = str(error)
+    if "bindings supplied" in text:
+        return StorageError("Wrong number of parameter bindings for SQL query.")
+    extended = getattr(error, "sqlite_errorname", None) or "SQLITE_ERROR"
+    primary = "_".join(extended.split("_")[:2])
+    if "prohibited" in text or text == "not authorized":
+        primary = extended = "SQLITE_AUTH"
+    elif "too big" in text:
+        primary = extended = "SQLITE_TOOBIG"
+    if sql is not None and connection is not None:
+        offset = error_offset(connection, sql, text)
+        if offset is not None:
+            text = f"{text} at offset {offset}"
+    suffix = f" (extended: {extended})" if extended != primary and primary == "SQLITE_CONSTRAINT" else ""
+    return StorageError(f"{text}: {primary}{suffix}")

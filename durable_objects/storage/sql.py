@@ -1,0 +1,284 @@
+"""`ctx.storage.sql`: statements run at once, rows are read lazily through a cursor.
+
+Numbers are JavaScript's: every bound number is stored as REAL unless the column's affinity says otherwise, and whole
+numbers come back as int.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, cast
+
+from durable_objects.storage.files import ObjectFile, storage_error
+from durable_objects.storage.locate import split_statements
+from durable_objects.storage.transaction import Transactions
+from workers.compat.proxies import JsDict, JsException, JsTypeError
+from workers.compat.structured_clone import js_string, whole
+
+__all__ = ["RawRows", "SqlCursor", "SqlStorage"]
+
+_SAFE_INTEGER = 2**53 - 1
+_COMMENT = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$))*"
+_FIRST_WORD = re.compile(_COMMENT + r"([A-Za-z]*)", re.S)
+_NOTHING = re.compile(_COMMENT + r";?\s*$", re.S)
+_PARAMETER = re.compile(
+    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|(?P<parameter>[?]|[:@$][A-Za-z_])", re.S
+)
+_READING = frozenset({"SELECT", "VALUES", "EXPLAIN"})
+_TRANSACTION_WORDS = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"})
+_NO_STATEMENT = "SQL code did not contain a statement."
+_USE_THE_API = (
+    "To execute a transaction, please use the state.storage.transaction() or state.storage.transactionSync() APIs "
+    "instead of the SQL BEGIN TRANSACTION or SAVEPOINT statements. The JavaScript API is safer because it will "
+    "automatically roll back on exceptions, and because it interacts correctly with Durable Objects' automatic atomic "
+    "write coalescing."
+)
+_ONLY_LAST = "When executing multiple SQL statements in a single call, only the last statement can have parameters."
+_CANCELED = "SQLite query was canceled because the database was deleted."
+
+
+class _Piece:
+    """One statement of a text, looked at once: is it empty, a transaction word, does it only read, does it bind?"""
+
+    __slots__ = ("binds", "counts_rows", "is_empty", "is_transaction", "reads", "sql")
+
+    def __init__(self, sql: str) -> None:
+        word = cast("re.Match[str]", _FIRST_WORD.match(sql))[1].upper()
+        self.sql = sql
+        self.is_empty = _NOTHING.match(sql) is not None
+        self.is_transaction = word in _TRANSACTION_WORDS
+        self.reads = word in _READING
+        self.binds = any(match["parameter"] for match in _PARAMETER.finditer(sql))
+        self.counts_rows = " from " in " ".join(sql.lower().split())
+
+
+@lru_cache(maxsize=512)
+def _pieces(sql: str) -> tuple[_Piece, ...]:
+    return tuple(_Piece(piece) for piece in split_statements(sql))
+
+
+class SqlStorage:
+    """SQL access of one object."""
+
+    __slots__ = ("_file", "_transactions")
+
+    def __init__(self, file: ObjectFile, transactions: Transactions) -> None:
+        self._file = file
+        self._transactions = transactions
+
+    def exec(self, sql: object, *bindings: object, **_options: object) -> SqlCursor:
+        """Run one or several statements; the cursor belongs to the last, and only that one may have parameters.
+
+        Raises:
+            StorageError: SQLite refused; statements before the refused one stay done.
+            JsTypeError: A binding cannot be stored.
+        """
+        pieces = _pieces(sql if isinstance(sql, str) else js_string(sql))
+        values = [_bound(value) for value in bindings]
+        if not pieces:
+            raise JsException(_NO_STATEMENT)
+        for piece in pieces[:-1]:
+            if piece.binds:
+                raise JsException(_ONLY_LAST)
+            if not piece.is_empty:
+                self._execute(piece, []).finish()
+        return self._execute(pieces[-1], values)
+
+    def _execute(self, piece: _Piece, values: list[object]) -> SqlCursor:
+        if piece.is_empty:
+            raise JsException(_NO_STATEMENT)
+        if piece.is_transaction:
+            raise JsException(_USE_THE_API)
+        if not piece.reads:
+            self._transactions.write()
+        connection = self._file.connection
+        try:
+            cursor = connection.execute(piece.sql, values)
+        except sqlite3.Error as error:
+            raise storage_error(error, piece.sql, connection) from None
+        except OverflowError:
+            raise JsTypeError("Cannot convert a BigInt value to a number") from None
+        return SqlCursor(self._file, cursor, counts_rows=piece.counts_rows)
+
+    @property
+    def databaseSize(self) -> int:
+        """Size of the database in bytes."""
+        pages = self._file.run("PRAGMA page_count").fetchone()[0]
+        return max(int(pages), 1) * 4096
+
+    database_size = databaseSize
+
+
+class SqlCursor:
+    """Rows of one statement, read forward once; the first row is already there."""
+
+    __slots__ = ("_counts_rows", "_cursor", "_file", "_generation", "_names", "_next", "_read", "_written")
+
+    def __init__(self, file: ObjectFile, cursor: sqlite3.Cursor, *, counts_rows: bool = True) -> None:
+        self._file = file
+        self._generation = file.generation
+        self._cursor = cursor
+        self._counts_rows = counts_rows
+        description: Any = cursor.description
+        self._names: list[str] = [] if description is None else [str(column[0]) for column in description]
+        self._read = 0
+        self._written = max(cursor.rowcount, 0)
+        self._next: tuple[object, ...] | None = self._fetch() if self._names else None
+
+    def _fetch(self) -> tuple[object, ...] | None:
+        if self._generation != self._file.generation:
+            raise JsException(_CANCELED)
+        try:
+            row = self._cursor.fetchone()
+        except sqlite3.ProgrammingError:
+            raise self._file.dead or JsException(_CANCELED) from None
+        except sqlite3.Error as error:
+            raise storage_error(error) from None
+        if row is not None and self._counts_rows:
+            self._read += 1
+        return row
+
+    def _advance(self) -> tuple[object, ...] | None:
+        if self._generation != self._file.generation:
+            raise JsException(_CANCELED)
+        row = self._next
+        if row is not None:
+            self._next = self._fetch()
+        return row
+
+    def _object(self, row: tuple[object, ...]) -> JsDict:
+        return JsDict(zip(self._names, map(_shown, row), strict=True))
+
+    def finish(self) -> None:
+        """Run the statement to its end and forget its rows."""
+        while self._advance() is not None:
+            pass
+
+    def __iter__(self) -> Iterator[JsDict]:
+        while (row := self._advance()) is not None:
+            yield self._object(row)
+
+    def next(self) -> JsDict:
+        """JavaScript's iterator protocol: `{done, value}`."""
+        row = self._advance()
+        return JsDict(done=True, value=None) if row is None else JsDict(done=False, value=self._object(row))
+
+    def toArray(self) -> Rows:
+        """Return the remaining rows as dicts."""
+        return Rows(self)
+
+    def one(self) -> JsDict:
+        """Return the only remaining row.
+
+        Raises:
+            JsException: There is none, or there are more; the cursor is finished then.
+        """
+        row = self._advance()
+        if row is None:
+            raise JsException("Expected exactly one result from SQL query, but got no results.")
+        if self._next is not None:
+            self._next = None
+            self._cursor.close()
+            raise JsException("Expected exactly one result from SQL query, but got multiple results.")
+        return self._object(row)
+
+    def raw(self) -> RawRows:
+        """Iterate over rows as lists of values, sharing this cursor's position."""
+        return RawRows(self._advance)
+
+    @property
+    def columnNames(self) -> list[str]:
+        """Names of the columns, duplicates included; empty for a statement without rows."""
+        return Rows(self._names)
+
+    @property
+    def rowsRead(self) -> int:
+        """Rows fetched so far; one row ahead of what was handed out."""
+        return self._read
+
+    @property
+    def rowsWritten(self) -> int:
+        """Rows changed."""
+        return max(self._written, self._cursor.rowcount, 0)
+
+    to_array = toArray
+    column_names = columnNames
+    rows_read = rowsRead
+    rows_written = rowsWritten
+
+
+class RawRows:
+    """Rows as lists of values."""
+
+    __slots__ = ("_advance",)
+
+    def __init__(self, advance: Callable[[], tuple[object, ...] | None]) -> None:
+        self._advance = advance
+
+    def __iter__(self) -> RawRows:
+        return self
+
+    def __next__(self) -> list[Any]:
+        row = self._advance()
+        if row is None:
+            raise StopIteration
+        return [_shown(value) for value in row]
+
+    def next(self) -> JsDict:
+        """JavaScript's iterator protocol: `{done, value}`."""
+        row = self._advance()
+        done = row is None
+        return JsDict(done=done, value=None if row is None else [_shown(value) for value in row])
+
+    def toArray(self) -> Rows:
+        """Return the remaining rows."""
+        return Rows(self)
+
+    to_array = toArray
+
+
+class Rows(list[Any]):
+    """A list that also answers what JavaScript arrays answer through a proxy."""
+
+    __slots__ = ()
+
+    def to_py(self, **_options: object) -> list[Any]:
+        """Return a plain list."""
+        return list(self)
+
+    @property
+    def length(self) -> int:
+        """Number of elements."""
+        return len(self)
+
+
+def _shown(value: Any) -> Any:
+    kind = value.__class__
+    if kind is str or value is None:
+        return value
+    if kind is int:
+        return value if -_SAFE_INTEGER <= value <= _SAFE_INTEGER else whole(float(value))
+    if kind is float:
+        return whole(value)
+    return memoryview(value)
+
+
+def _bound(value: Any) -> object:
+    kind = value.__class__
+    if kind is str or kind is bytes or value is None:
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        if isinstance(value, int) and not -_SAFE_INTEGER <= value <= _SAFE_INTEGER:
+            raise JsTypeError("Cannot convert a BigInt value to a number")
+        return float(value)
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(cast(bytes, value))
+    to_bytes = getattr(value, "to_bytes", None)
+    if callable(to_bytes):
+        return bytes(cast(bytes, to_bytes()))
+    return None if value.__class__.__name__ == "JsNull" else js_string(value)
