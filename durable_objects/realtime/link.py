@@ -74,7 +74,7 @@ class Link:
     def __init__(self, directory: Directory, client: Client, name: TopicName) -> None:
         self.name = name
         self.spellings: dict[str, None] = {}
-        # The sink's method: a frame of the topic goes to the client with nothing in between, the hot path of broadcasts.
+        # The sink's method: a frame of the topic goes to the client with nothing in between, the broadcasts' hot path.
         self.message: Callable[[str | bytes], None] = client.send
         self._directory = directory
         self._client = client
