@@ -33,7 +33,7 @@ from workers.runtime.isolate import Isolate, Outbound
 from workers.runtime.loader import ModuleSpace
 
 if TYPE_CHECKING:
-    from durable_objects.realtime.gateway import Realtime
+    from durable_objects.realtime.binding import Realtime
 
 __all__ = ["App", "StateInUse"]
 
@@ -149,8 +149,7 @@ class App:
     def _open_database(self, binding: str, local_id: str) -> None:
         feed = ChangeFeed()
         path = self.state / "d1" / _D1_KEY / f"{IdFactory(_D1_KEY).from_name(local_id)}.sqlite"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        engine = Engine.open(path, on_commit=feed.committed)
+        engine = Engine.open(path, name=binding, on_commit=feed.committed, clock=self._clock)
         database = D1Database(engine, binding)
         feed.attach(engine, database)
         self._feeds[binding] = feed
@@ -161,7 +160,7 @@ class App:
             await feed.close()
 
     def _open_realtime(self, section: RealtimeSection, random: Random) -> Realtime:
-        from durable_objects.realtime.gateway import Realtime
+        from durable_objects.realtime.binding import Realtime
 
         feed = None
         if section.database is not None:

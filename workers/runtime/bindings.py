@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
-
-from pydantic import BaseModel
+from typing import Any, cast
 
 from durable_objects.host import Host, ObjectClass
 from durable_objects.namespace import DurableObjectNamespace
@@ -14,7 +12,7 @@ from workers.compat.ambient import Ambient
 from workers.compat.proxies import JsDict, JsException
 from workers.entrypoints import DurableObject
 from workers.runtime.config.load import Project
-from workers.runtime.config.models import Environment
+from workers.runtime.config.models import Environment, KnownBinding
 from workers.runtime.loader import exported_classes
 
 __all__ = ["Unavailable", "check_names", "find_class", "namespaces", "object_namespace", "plain", "unavailable"]
@@ -69,9 +67,10 @@ def plain(project: Project) -> dict[str, object]:
 def unavailable(settings: Environment) -> dict[str, Unavailable]:
     """Return stand-ins for configured bindings that are not served."""
     found = {name: Unavailable(name, kind) for name, kind in _unserved(settings)}
-    for producer in settings.queues.get("producers", []):
-        if isinstance(producer, Mapping) and isinstance(producer.get("binding"), str):
-            name = str(producer["binding"])
+    producers: Any = settings.queues.get("producers")
+    for producer in cast(list[Any], producers) if isinstance(producers, list) else []:
+        name = cast(dict[str, Any], producer).get("binding") if isinstance(producer, dict) else None
+        if isinstance(name, str):
             found[name] = Unavailable(name, "queue")
     if settings.assets is not None and settings.assets.binding:
         found[settings.assets.binding] = Unavailable(settings.assets.binding, "static assets")
@@ -80,12 +79,11 @@ def unavailable(settings: Environment) -> dict[str, Unavailable]:
 
 def _unserved(settings: Environment) -> Iterator[tuple[str, str]]:
     for key, kind in _KINDS.items():
-        section: Any = getattr(settings, key)
+        section: KnownBinding | list[KnownBinding] | None = getattr(settings, key)
         for entry in section if isinstance(section, list) else [section]:
-            if isinstance(entry, BaseModel):
-                name = getattr(entry, "binding", None) or getattr(entry, "name", None)
-                if isinstance(name, str):
-                    yield name, kind
+            name = (entry.binding or entry.name) if entry is not None else None
+            if name:
+                yield name, kind
 
 
 def check_names(project: Project) -> None:

@@ -38,15 +38,15 @@ class ChangeFeed:
             self._listener(commit)
 
     async def watch(self, table: str) -> str | None:
-        """Capture a table's changes from now on; return its real name, None when there is no such table."""
+        """Capture a table's changes from now on; return its real name.
+
+        None says that there is no such table; it is captured as soon as there is one.
+        """
         engine = self._engine
         if engine is None:
             return None
-        folded = table.casefold()
-        name = next((known for known in engine.tables() if known.casefold() == folded), None)
-        if name is None or not await engine.watch_async(name):
-            return None
-        return name
+        await engine.watch_async(table)
+        return engine.table_name(table)
 
     def unwatch(self, table: str) -> None:
         """Stop capturing for one watcher; the table is captured as long as anybody watches it."""

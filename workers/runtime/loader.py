@@ -56,6 +56,7 @@ class _Finder:
         """Return where a module of the Worker is, None for modules of anybody else."""
         if fullname.partition(".")[0] in _RUNTIME_NAMES:
             return None
+        self._space.adopt_folders()
         roots = self._space.roots if path is None else [entry for entry in path if self._space.holds(entry)]
         if not roots:
             return None
@@ -81,11 +82,18 @@ class ModuleSpace:
         self.builtins: dict[str, Any] = {**vars(builtins), "__import__": self._import}
         self._modules: dict[str, ModuleType] = {}
         self._set_aside_modules: dict[str, ModuleType] = {}
+        self._foreign_folders: frozenset[str] = frozenset()
         self._finder = _Finder(self)
 
     def holds(self, path: str) -> bool:
         """Say whether a file or folder belongs to this Worker."""
         return any(path == root or path.startswith(root.rstrip("/\\") + sep) for root in self.roots for sep in "/\\")
+
+    def adopt_folders(self) -> None:
+        """Count folders that the Worker itself put on `sys.path` as its own."""
+        for entry in sys.path:
+            if entry not in self._foreign_folders and entry not in self.roots:
+                self.roots.append(entry)
 
     def load(self) -> ModuleType:
         """Import the main module; the space stays active until `unload`.
@@ -131,14 +139,15 @@ class ModuleSpace:
 
     def _shown(self, path: str) -> str:
         """Show a path from the folder above the main module's: `src/entry.py`."""
-        try:
-            return Path(path).relative_to(self.main.parent.parent).as_posix()
-        except ValueError:
-            return path
+        for folder in (self.main.parent.parent, Path.cwd()):
+            if Path(path).is_relative_to(folder):
+                return Path(path).relative_to(folder).as_posix()
+        return path
 
     # -- sharing sys.modules with other Workers
 
     def _enter(self) -> None:
+        self._foreign_folders = frozenset(sys.path) - set(self.roots)
         sys.meta_path.insert(0, self._finder)
         sys.path[:0] = self.roots
         for name, module in self._modules.items():
@@ -147,6 +156,7 @@ class ModuleSpace:
         self._modules = {}
 
     def _leave(self) -> None:
+        self.adopt_folders()
         sys.meta_path.remove(self._finder)
         for root in self.roots:
             if root in sys.path:
