@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from durable_objects.clock import Clock, SystemClock
     from durable_objects.errors import ObjectReset
     from durable_objects.hibernation import WebSocketRequestResponsePair
-    from durable_objects.host import Host, ObjectClass
+    from durable_objects.host import Host
     from durable_objects.ids import DurableObjectId
     from durable_objects.namespace import DurableObjectNamespace
     from durable_objects.observer import NullObserver, Observer
     from durable_objects.realtime.topic_object import TopicObject
-    from durable_objects.state import DurableObjectState
+    from durable_objects.state import DurableObjectState, ObjectClass
     from durable_objects.stub import DurableObjectStub
 
 __all__ = [
@@ -41,7 +41,7 @@ _HOMES = {
     "DurableObjectStub": "stub",
     "Host": "host",
     "NullObserver": "observer",
-    "ObjectClass": "actor",
+    "ObjectClass": "state",
     "ObjectReset": "errors",
     "Observer": "observer",
     "SystemClock": "clock",

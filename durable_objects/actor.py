@@ -16,7 +16,7 @@ import inspect
 import logging
 import types
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol, cast
@@ -28,19 +28,16 @@ from durable_objects.gates import InputGate, OutputGate, Section, as_coroutine, 
 from durable_objects.hibernation import Hibernation
 from durable_objects.ids import DurableObjectId
 from durable_objects.observer import Observer
-from durable_objects.rpc import clone, cross, positional_limit, receiver
-from durable_objects.state import DurableObjectState
+from durable_objects.rpc import call_fetch, clone, cross, positional_limit, reach
+from durable_objects.state import DurableObjectState, ObjectClass
 from durable_objects.storage.files import ObjectFile
 from durable_objects.storage.object_storage import DurableObjectStorage
 from durable_objects.storage.transaction import Transactions
 from workers.compat import web as js
-from workers.compat.ambient import Ambient
 from workers.compat.ambient import current as current_ambient
-from workers.compat.proxies import JsException
 from workers.compat.websocket import WebSocket, current_owner
 from workers.entrypoints import DurableObjectAbort
 from workers.request import Request
-from workers.response import FetchResponse, Response
 
 __all__ = ["Actor", "Instance", "ObjectClass", "Surroundings"]
 
@@ -48,24 +45,9 @@ _BLOCK_LIMIT_S = 30.0
 _HIBERNATE_AFTER_S = 10.0
 _EVICT_BUSY_AFTER_S = (70.0, 140.0)
 _EVICTED = "The Durable Object was evicted from memory; this instance of it can no longer be used."
-_NO_FETCH = "Handler does not export a fetch() function."
 _HANDLERS = {"message": "webSocketMessage", "close": "webSocketClose", "error": "webSocketError"}
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ObjectClass:
-    """What a namespace runs: `cls(ctx, env)`, in the Worker that `ambient` describes.
-
-    `unique_key` is "<worker>-<Class>": the directory of its files and the key of its ids.
-    """
-
-    unique_key: str
-    cls: type
-    env: object
-    is_sqlite: bool = True
-    ambient: Ambient | None = None
 
 
 class Surroundings(Protocol):
@@ -382,20 +364,16 @@ class Instance:
         if self._background:
             limit_s = self.actor.host.random.uniform(*_EVICT_BUSY_AFTER_S)
         remaining_s = self._idle_since + limit_s - self._loop.time()
-        if remaining_s > 0.001 or self.outlet.held:
+        if remaining_s > 0.001 or not self.evict():
             self._eviction = self._loop.call_later(max(remaining_s, 0.001), self._maybe_evict)
-        else:
-            self.evict()
 
-    @property
-    def is_idle(self) -> bool:
-        """True when nothing runs, nothing is uncommitted and no accepted socket is open."""
-        return not (self._active or self.outlet.held or self.outlet.accepted)
-
-    def evict(self) -> None:
-        """Drop the instance, keeping committed data and hibernatable sockets."""
+    def evict(self) -> bool:
+        """Drop an idle instance, keeping committed data and hibernatable sockets; say whether it was idle."""
+        if self._active or self.outlet.held or self.outlet.accepted:
+            return False
         self._shut(ObjectReset(_EVICTED))
         self.actor.ended(self, "evicted")
+        return True
 
     def stop(self, code: int) -> None:
         """Commit what is written, close sockets with `code` and end: the runtime stops."""
@@ -448,15 +426,15 @@ class Actor:
         self, instance: Instance, path: tuple[str, ...], args: tuple[object, ...], future: asyncio.Future[Any]
     ) -> None:
         """Start an RPC call of the method at `path`; `args` are copies already."""
-        instance.submit("rpc", lambda target: _member(target, path)(*args), future)
+        instance.submit("rpc", lambda target: reach(target, path)(*args), future)
 
     def read(self, instance: Instance, path: tuple[str, ...], future: asyncio.Future[Any]) -> None:
         """Start reading the property at `path`."""
-        instance.submit("rpc", lambda target: _member(target, path), future)
+        instance.submit("rpc", lambda target: reach(target, path), future)
 
     def fetch(self, instance: Instance, request: Request, future: asyncio.Future[Any]) -> None:
         """Start an HTTP event."""
-        instance.submit("fetch", lambda target: _fetch(target, request), future)
+        instance.submit("fetch", lambda target: call_fetch(target, request), future)
 
     def _socket_event(self, kind: str, socket: Any, args: tuple[object, ...]) -> None:
         instance = self.wake()
@@ -498,8 +476,7 @@ class Actor:
     def _run_alarm(self, instance: Instance, target: Any, at_ms: int, failures: int) -> Any:
         stored = instance.storage.read_alarm()
         if stored != at_ms:  # left over from a crash between two files
-            self.alarms.settle(str(self.id), self.id.name, stored)
-            return None
+            return self.alarms.settle(str(self.id), self.id.name, stored)
         limit = positional_limit(self.spec.cls, "alarm")
         info = AlarmInvocationInfo(retryCount=failures, isRetry=failures > 0, scheduledTime=at_ms)
         instance.alarm.is_running = True
@@ -516,49 +493,11 @@ class Actor:
             return
         was_running, instance.alarm.is_running = instance.alarm.is_running, False
         _log.warning("alarm() failed: %s", done.exception(), extra={"object_id": str(self.id)})
-        if was_running or instance.broken is not None:
-            if not self.alarms.failed(str(self.id), at_ms):
-                self._give_up_alarm()
-
-    def _give_up_alarm(self) -> None:
-        instance = self.wake()
-        instance.submit("alarm", lambda _target: instance.storage.write_alarm(None), None)
+        if (was_running or instance.broken is not None) and not self.alarms.failed(str(self.id), at_ms):
+            self.wake().submit("alarm", lambda _target: self.wake().storage.write_alarm(None), None)
 
     def stop(self, code: int) -> None:
         """Close sockets and end the instance: the runtime stops."""
         if self.instance is not None:
             self.instance.stop(code)
         self.hibernation.close_all(code, "")
-
-
-def _member(target: Any, path: tuple[str, ...]) -> Any:
-    """Return the method, or the value of the property, that RPC reaches by `path`."""
-    value = target
-    for position, name in enumerate(path):
-        if position == 0:
-            getter = receiver(type(target), name)
-            value = getattr(target, name) if getter is None else getter.__get__(target)
-        elif isinstance(value, dict):
-            value = cast("dict[str, Any]", value)[name]
-        else:
-            value = getattr(value, name)
-    return value
-
-
-def _fetch(target: Any, request: Request) -> Any:
-    handler = getattr(target, "fetch", None)
-    if not callable(handler):
-        raise JsException(_NO_FETCH)
-    limit = positional_limit(type(target), "fetch")
-    return _checked_response(handler() if limit == 0 else handler(request), request)
-
-
-async def _checked_response(result: Any, request: Request) -> Response:
-    answer = await result if inspect.isawaitable(result) else result
-    if isinstance(answer, js.Response):
-        answer = Response(answer)
-    if isinstance(answer, Response):
-        return answer
-    if isinstance(answer, FetchResponse):
-        return Response(answer.js_object)
-    raise JsException("Incorrect type for Promise: the Promise did not resolve to 'Response'.", name="TypeError")

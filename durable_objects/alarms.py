@@ -1,7 +1,7 @@
 """Alarms of one namespace: one time an object, kept in `metadata.sqlite`, retried when the handler fails.
 
-An entry is *scheduled* (a loop timer runs) or *firing* (its handler runs or waits for a retry). The row is written before
-the object's own commit and removed after it, so a crash in between leaves at worst an alarm that finds nothing to do.
+An entry is *scheduled* (a loop timer runs) or *firing* (its handler runs). The row is written before the object's own
+commit and removed after it, so a crash in between leaves at worst an alarm that finds nothing to do.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Alarms:
     def prepare(self, object_id: str, name: str | None, at_ms: int) -> None:
         """Make a new alarm time durable, before the object commits it."""
         self._database().execute(
-            "INSERT INTO _cf_ALARM VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET scheduled_time = excluded.scheduled_time, "
-            "actor_name = COALESCE(excluded.actor_name, actor_name)",
+            "INSERT INTO _cf_ALARM VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
+            "SET scheduled_time = excluded.scheduled_time, actor_name = COALESCE(excluded.actor_name, actor_name)",
             (object_id, at_ms * 1_000_000, name),
         )
 

@@ -14,9 +14,9 @@ import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any
 
-__all__ = ["InputGate", "OutputGate", "Section", "current_section", "gated"]
+__all__ = ["InputGate", "OutputGate", "Section", "as_coroutine", "current_section", "gated"]
 
 
 class Section:
@@ -138,7 +138,7 @@ class OutputGate:
 def as_coroutine(result: object) -> Coroutine[Any, Any, Any]:
     """Return `result`, an awaitable, as a coroutine that `gated` can drive."""
     if asyncio.iscoroutine(result):
-        return cast("Coroutine[Any, Any, Any]", result)
+        return result
     return _await(result)
 
 

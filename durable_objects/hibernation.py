@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from durable_objects.clock import Clock
+from workers.compat.js_string import js_string
 from workers.compat.proxies import JsException, JsNull, JsRangeError, JsTypeError
-from workers.compat.structured_clone import js_string
 from workers.compat.websocket import BinaryMessage, Owner, WebSocket, adopt
 
 __all__ = ["Hibernation", "WebSocketRequestResponsePair"]

@@ -8,12 +8,13 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
-from durable_objects.actor import Actor, Instance, ObjectClass
+from durable_objects.actor import Actor, Instance
 from durable_objects.alarms import Alarms
 from durable_objects.clock import Clock, SystemClock
 from durable_objects.ids import DurableObjectId
 from durable_objects.namespace import DurableObjectNamespace
 from durable_objects.observer import NullObserver, Observer
+from durable_objects.state import ObjectClass
 from workers.compat.proxies import JsException
 
 __all__ = ["Host", "ObjectClass"]
@@ -70,7 +71,7 @@ class Host:
         self._is_closed = False
 
     def namespace(self, spec: ObjectClass) -> DurableObjectNamespace:
-        """Return the namespace of a class; one registered twice keeps its live objects but the newer class for new ones."""
+        """Return the namespace of a class; registered again, live objects stay and new ones get the newer class."""
         directory = self._directories.get(spec.unique_key)
         if directory is None:
             directory = self._directories[spec.unique_key] = _Directory(self, spec, self.root / spec.unique_key)
@@ -117,10 +118,8 @@ class Host:
         instance: Instance | None = actor.instance
         if close_sockets:
             actor.hibernation.drop_all()
-        if instance is not None:
-            if not instance.is_idle:
-                raise JsException("Timed out waiting to evict Durable Object: it still has active references.")
-            instance.evict()
+        if instance is not None and not instance.evict():
+            raise JsException("Timed out waiting to evict Durable Object: it still has active references.")
 
     def actors(self, unique_key: str) -> list[Actor]:
         """Return the loaded actors of one namespace, for inspection."""

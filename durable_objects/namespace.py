@@ -7,8 +7,8 @@ from typing import NoReturn
 
 from durable_objects.ids import DurableObjectId, IdFactory
 from durable_objects.stub import Directory, DurableObjectStub
+from workers.compat.js_string import js_string
 from workers.compat.proxies import JsProxy, JsTypeError
-from workers.compat.structured_clone import js_string
 
 __all__ = ["DurableObjectNamespace"]
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 from durable_objects.errors import ReceiverHasNoMethod
 from workers.blob import Blob
 from workers.compat import web as js
+from workers.compat.js_string import js_string, whole
 from workers.compat.proxies import (
     JsDict,
     JsException,
@@ -24,15 +25,16 @@ from workers.compat.proxies import (
     PyProxy,
     error_parts,
 )
-from workers.compat.structured_clone import DataCloneError, js_string, whole
+from workers.compat.structured_clone import DataCloneError
 from workers.compat.websocket import WebSocket
 from workers.entrypoints import DurableObject
 from workers.formdata import FormData
 from workers.request import Request
 from workers.response import FetchResponse, Response
 
-__all__ = ["FunctionStub", "clone", "cross", "positional_limit", "receiver"]
+__all__ = ["FunctionStub", "call_fetch", "clone", "cross", "positional_limit", "reach", "receiver"]
 
+_NO_FETCH = "Handler does not export a fetch() function."
 _RESERVED = frozenset({"alarm", "webSocketMessage", "webSocketClose", "webSocketError", "dup"})
 _NO_RPC = (
     "The receiving Durable Object does not support RPC, because its class was not declared with "
@@ -52,6 +54,7 @@ class FunctionStub:
         self._function = function
 
     async def __call__(self, *args: object) -> Any:
+        """Call the function with copies and return a copy of its result."""
         try:
             result = self._function(*[clone(argument) for argument in args])
             return clone(await result if inspect.isawaitable(result) else result)
@@ -89,7 +92,7 @@ class _Copier:
         if kind is float:
             return whole(value)
         if isinstance(value, Mapping):
-            return self._copy_mapping(value, cast("Mapping[Any, Any]", value))
+            return self._copy_mapping(cast(object, value), cast("Mapping[Any, Any]", value))
         if isinstance(value, list):
             items: list[Any] = []
             self._done[id(cast(object, value))] = items
@@ -157,8 +160,12 @@ def _crossing_class(kind: type[BaseException]) -> type[BaseException] | None:
     """Return a class that both `except <original class>` and `except JsException` catch."""
     if issubclass(kind, JsException):
         return kind
+    members = {"__str__": kind.__str__, "__repr__": kind.__repr__, "__module__": kind.__module__}
     try:
-        return type(kind.__name__, (kind, JsException), {"__str__": kind.__str__, "__module__": kind.__module__})
+        return cast(
+            "type[BaseException]",
+            types.new_class(kind.__name__, (kind, JsException), {}, lambda body: body.update(members)),
+        )
     except TypeError:  # the two layouts do not mix
         return None
 
@@ -232,3 +239,37 @@ def positional_limit(cls: type, name: str) -> int | None:
         return -1
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return sum(parameter.kind in kinds for parameter in parameters) - 1
+
+
+def reach(target: Any, path: tuple[str, ...]) -> Any:
+    """Return the method, or the value of the property, that RPC reaches by `path`."""
+    value = target
+    for position, name in enumerate(path):
+        if position == 0:
+            getter = receiver(cast(type, target.__class__), name)
+            value = getattr(target, name) if getter is None else getter.__get__(target)
+        elif isinstance(value, dict):
+            value = cast("dict[str, Any]", value)[name]
+        else:
+            value = getattr(value, name)
+    return value
+
+
+def call_fetch(target: Any, request: Request) -> Any:
+    """Call the `fetch` handler of an object; return an awaitable of its `workers.Response`."""
+    handler = getattr(target, "fetch", None)
+    if not callable(handler):
+        raise JsException(_NO_FETCH)
+    limit = positional_limit(cast(type, target.__class__), "fetch")
+    return _checked_response(handler() if limit == 0 else handler(request), request)
+
+
+async def _checked_response(result: Any, request: Request) -> Response:
+    answer = await result if inspect.isawaitable(result) else result
+    if isinstance(answer, js.Response):
+        answer = Response(answer)
+    if isinstance(answer, Response):
+        return answer
+    if isinstance(answer, FetchResponse):
+        return Response(answer.js_object)
+    raise JsException("Incorrect type for Promise: the Promise did not resolve to 'Response'.", name="TypeError")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
 from durable_objects.errors import ObjectReset
@@ -11,13 +12,28 @@ from durable_objects.hibernation import Hibernation, WebSocketRequestResponsePai
 from durable_objects.ids import DurableObjectId
 from durable_objects.storage.object_storage import DurableObjectStorage
 from durable_objects.storage.sql import Rows
+from workers.compat.ambient import Ambient
+from workers.compat.js_string import js_string
 from workers.compat.proxies import JsNull
-from workers.compat.structured_clone import js_string
 from workers.entrypoints import DurableObjectAbort
 
-__all__ = ["DurableObjectState", "Turns"]
+__all__ = ["DurableObjectState", "ObjectClass", "Turns"]
 
 _ABORTED = "Application called abort() to reset Durable Object."
+
+
+@dataclass(frozen=True)
+class ObjectClass:
+    """What a namespace runs: `cls(ctx, env)`, in the Worker that `ambient` describes.
+
+    `unique_key` is "<worker>-<Class>": the directory of its files and the key of its ids.
+    """
+
+    unique_key: str
+    cls: type
+    env: object
+    is_sqlite: bool = True
+    ambient: Ambient | None = None
 
 
 class Turns(Protocol):
@@ -69,7 +85,7 @@ class DurableObjectState:
     # -- hibernatable sockets
 
     def acceptWebSocket(self, ws: object, tags: object = None) -> None:
-        """Own one end of a WebSocketPair, with up to 10 tags; its events arrive at `webSocketMessage` and the others."""
+        """Own one end of a WebSocketPair, with up to 10 tags; its events arrive at `webSocketMessage` and so on."""
         self._hibernation.accept(ws, tags)
 
     def getWebSockets(self, tag: object = None) -> Rows:

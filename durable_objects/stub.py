@@ -1,14 +1,14 @@
 """A stub: the caller's handle on one object. `await stub.method(...)`, `await stub.prop`, `await stub.fetch(...)`.
 
-A call is issued when it is made, not when it is awaited, so calls reach the object in order. A call's result may be used
-before it is known: `stub.m().inc()`.
+A call is issued when it is made, not when it is awaited, so calls reach the object in order. A call's result may be
+used before it is known: `stub.m().inc()`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, Protocol, cast
 
 from durable_objects.ids import DurableObjectId
@@ -34,6 +34,9 @@ class _Target(Protocol):
     ) -> None: ...
     def read(self, instance: Any, path: tuple[str, ...], future: asyncio.Future[Any]) -> None: ...
     def fetch(self, instance: Any, request: Request, future: asyncio.Future[Any]) -> None: ...
+
+
+_Begin = Callable[[_Target, Any, "asyncio.Future[Any]"], None]
 
 
 class Directory(Protocol):
@@ -140,7 +143,7 @@ class DurableObjectStub(JsProxy):
         given = args
         return self._start(lambda actor, instance, future: actor.call(instance, path, given, future))
 
-    def _start(self, begin: Any) -> asyncio.Future[Any]:
+    def _start(self, begin: _Begin) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         owner = current_owner.get()
         if owner is not None and owner.held:
@@ -150,7 +153,7 @@ class DurableObjectStub(JsProxy):
             self._send(begin, future)
         return future
 
-    def _send(self, begin: Any, future: asyncio.Future[Any]) -> None:
+    def _send(self, begin: _Begin, future: asyncio.Future[Any]) -> None:
         known = self._instance
         if known is not None and known.broken is not None:
             future.set_exception(cross(known.broken))

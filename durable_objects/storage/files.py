@@ -30,9 +30,9 @@ _LIMITS = {
     sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER: 100,
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 10,
 }
-_READ_PRAGMAS = frozenset(["data_version", "foreign_key_check", "optimize", "quick_check", "table_list"])
+_READ_PRAGMAS = frozenset({"data_version", "foreign_key_check", "optimize", "quick_check", "table_list"})
 _FLAG_PRAGMAS = frozenset(
-    [
+    {
         "case_sensitive_like",
         "defer_foreign_keys",
         "foreign_keys",
@@ -40,11 +40,11 @@ _FLAG_PRAGMAS = frozenset(
         "legacy_alter_table",
         "recursive_triggers",
         "reverse_unordered_selects",
-    ]
+    }
 )
-_BOOLEAN_WORDS = frozenset(["0", "1", "on", "off", "yes", "no", "true", "false"])
+_BOOLEAN_WORDS = frozenset({"0", "1", "on", "off", "yes", "no", "true", "false"})
 _DESCRIBING_PRAGMAS = frozenset(
-    ["foreign_key_list", "index_info", "index_list", "index_xinfo", "table_info", "table_xinfo"]
+    {"foreign_key_list", "index_info", "index_list", "index_xinfo", "table_info", "table_xinfo"}
 )
 _FORBIDDEN_ACTIONS = frozenset(
     (

@@ -12,8 +12,9 @@ from typing import Any, cast
 
 from durable_objects.storage.files import ObjectFile, storage_error
 from durable_objects.storage.transaction import Transactions
+from workers.compat.js_string import js_string
 from workers.compat.proxies import JsDict, JsException, JsNull, JsTypeError, init_options
-from workers.compat.structured_clone import deserialize, js_string, serialize
+from workers.compat.structured_clone import deserialize, serialize
 
 __all__ = ["KeyValue", "ListOptions", "SyncKv", "SyncKvIterator", "key_text"]
 
@@ -54,10 +55,7 @@ class ListOptions:
         to_py = getattr(options, "to_py", None)
         merged = init_options(to_py() if callable(to_py) else options, given)
         texts = {name: merged.get(name) for name in ("start", "startAfter", "end", "prefix")}
-        found = {
-            name: None if value is None or isinstance(value, JsNull) else key_text(value)
-            for name, value in texts.items()
-        }
+        found = {name: _bound_text(value) for name, value in texts.items()}
         if found["start"] is not None and found["startAfter"] is not None:
             raise JsTypeError("list() cannot be called with both start and startAfter values.")
         return cls(
@@ -89,6 +87,10 @@ class ListOptions:
         return f"SELECT key, value FROM _cf_KV{where}{order}{limit}", parameters
 
 
+def _bound_text(value: object) -> str | None:
+    return None if value is None or isinstance(value, JsNull) else key_text(value)
+
+
 def _limit(value: object) -> int | None:
     if value is None or isinstance(value, JsNull):
         return None
@@ -104,7 +106,7 @@ def _limit(value: object) -> int | None:
 class KeyValue:
     """Synchronous access to the keys of one object."""
 
-    __slots__ = ("_file", "_ready", "_transactions", "list_count")
+    __slots__ = ("_file", "_transactions", "list_count")
 
     def __init__(self, file: ObjectFile, transactions: Transactions) -> None:
         self._file = file

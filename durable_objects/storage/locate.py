@@ -58,9 +58,9 @@ def _name(sql: str, name: str) -> int | None:
 
 def _syntax_error(connection: sqlite3.Connection, sql: str, culprit: str) -> int | None:
     for token in _tokens(sql):
-        if token[0] == culprit and _is_viable(connection, sql[: token.start()]):
-            if not _is_viable(connection, sql[: token.end()]):
-                return token.start()
+        before, after = sql[: token.start()], sql[: token.end()]
+        if token[0] == culprit and _is_viable(connection, before) and not _is_viable(connection, after):
+            return token.start()
     return None
 
 

@@ -27,9 +27,9 @@ _METADATA_DDL = "CREATE TABLE IF NOT EXISTS _cf_METADATA (key INTEGER PRIMARY KE
 _ALARM_KEY, _BOOKMARK_KEY = 1, 2
 _LAST_ALARM_MS = 6_911_222_400_000  # end of what a 64-bit count of nanoseconds may hold, as workerd rounds it
 _ENABLE_SQL = (
-    "change `new_classes` to `new_sqlite_classes` within the 'migrations' field in your wrangler.jsonc or wrangler.toml "
-    "file. If using workerd directly,set `enableSql = true` in your workerd config for the class. Note that this change "
-    "cannot be made after the class is already deployed to production."
+    "change `new_classes` to `new_sqlite_classes` within the 'migrations' field in your wrangler.jsonc or "
+    "wrangler.toml file. If using workerd directly,set `enableSql = true` in your workerd config for the class. "
+    "Note that this change cannot be made after the class is already deployed to production."
 )
 _NO_SQL = f"SQL is not enabled for this Durable Object class. To enable it, {_ENABLE_SQL}"
 _NO_SYNC_KV = (
@@ -65,10 +65,13 @@ _NOTHING: Settled[None] = Settled(None)
 class AlarmSlot(Protocol):
     """What storage needs to know about the class and tell about the alarm of its object."""
 
-    can_fire: bool
-    """False when the class has no `alarm()` (and its constructor has run)."""
     is_running: bool
     """True while `alarm()` runs and has not touched the alarm itself: it reads as unset then."""
+
+    @property
+    def can_fire(self) -> bool:
+        """False when the class has no `alarm()` and its constructor has run."""
+        ...
 
 
 class _Operations:

@@ -15,8 +15,8 @@ from typing import Any, cast
 from durable_objects.storage.files import ObjectFile, storage_error
 from durable_objects.storage.locate import split_statements
 from durable_objects.storage.transaction import Transactions
+from workers.compat.js_string import js_string, whole
 from workers.compat.proxies import JsDict, JsException, JsTypeError
-from workers.compat.structured_clone import js_string, whole
 
 __all__ = ["RawRows", "SqlCursor", "SqlStorage"]
 

@@ -17,10 +17,11 @@ import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 from workers.compat.proxies import JsException, JsProxy, JsTypeError, PyProxy
-from workers.compat.structured_clone import deserialize, js_string, serialize
+from workers.compat.structured_clone import deserialize, serialize
+from workers.compat.websocket_data import BinaryMessage, BlobMessage, Event, Owner, Sink, close_arguments, sendable
 
 __all__ = [
     "ABNORMAL_REASON",
@@ -39,8 +40,6 @@ __all__ = [
 
 ABNORMAL_REASON = "WebSocket disconnected without sending Close frame."
 _MAX_ATTACHMENT_BYTES = 16384
-_MAX_REASON_BYTES = 123
-_UNSENDABLE_CODES = frozenset({1004, 1005, 1006, 1015})
 _NOT_ACCEPTED = "You must call one of accept() or state.acceptWebSocket() on this WebSocket before sending messages."
 
 _MISSING: Final = object()
@@ -48,108 +47,7 @@ _MISSING: Final = object()
 _log = logging.getLogger(__name__)
 
 
-class Sink(Protocol):
-    """Consumer of what the peer end sent; called synchronously, in order."""
-
-    def message(self, data: str | bytes) -> None:
-        """One message, the very object that was given to `send`."""
-        ...
-
-    def closed(self, code: int, reason: str, was_clean: bool) -> None:
-        """The peer closed: 1005 when it named no code; 1006 and not clean when it vanished."""
-        ...
-
-
-class Owner(Protocol):
-    """A Durable Object instance that `accept()`ed an end: its output gate and its events."""
-
-    held: bool
-    """True while writes are not committed: what is sent now must wait."""
-
-    def hold(self, release: Callable[[], None]) -> None:
-        """Call `release` after the pending commit, in order; never when it fails."""
-        ...
-
-    def dispatch(self, event: Callable[[], object]) -> None:
-        """Run `event` as a turn of the object; an awaitable result is awaited in it."""
-        ...
-
-    def attach(self, ws: WebSocket) -> None:
-        """Note a live accepted socket: it keeps the object in memory and dies with it."""
-        ...
-
-    def detach(self, ws: WebSocket) -> None:
-        """Note that an accepted socket is closed."""
-        ...
-
-
 current_owner: ContextVar[Owner | None] = ContextVar("websocket_owner", default=None)
-
-
-class BinaryMessage(bytes):
-    """A received ArrayBuffer: bytes, with the conversions of a JavaScript buffer proxy."""
-
-    __slots__ = ()
-
-    def to_bytes(self) -> bytes:
-        """Return plain bytes."""
-        return bytes(self)
-
-    def to_py(self, **_options: object) -> memoryview:
-        """Return a memoryview, as Pyodide does for buffers."""
-        return memoryview(self)
-
-    def tobytes(self) -> bytes:
-        """Return plain bytes, under the name that memoryview uses."""
-        return bytes(self)
-
-    def to_memoryview(self) -> memoryview:
-        """Return a memoryview."""
-        return memoryview(self)
-
-    @property
-    def byteLength(self) -> int:
-        """Number of bytes."""
-        return len(self)
-
-
-class BlobMessage(BinaryMessage):
-    """Binary event data where `binaryType` is "blob": a Blob that can also be read at once, as bytes."""
-
-    __slots__ = ()
-
-    type = ""
-
-    @property
-    def size(self) -> int:
-        """Number of bytes."""
-        return len(self)
-
-    async def arrayBuffer(self) -> BinaryMessage:
-        """Return the content."""
-        return BinaryMessage(self)
-
-    async def bytes(self) -> BinaryMessage:
-        """Return the content."""
-        return BinaryMessage(self)
-
-    async def text(self) -> str:
-        """Return the content as UTF-8 text."""
-        return str(memoryview(self), "utf-8", "replace")
-
-
-class Event:
-    """What a listener receives: `type` and `target`, with `data`, `code`/`reason`/`wasClean` or `error`/`message`."""
-
-    def __init__(self, type_: str, target: WebSocket, **fields: object) -> None:
-        self.type = type_
-        self.target = target
-        self.__dict__.update(fields)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return None
 
 
 class _Close:
@@ -344,7 +242,7 @@ class WebSocket(JsProxy):
         if self._lost:
             return
         if data.__class__ is not str and data.__class__ is not bytes:
-            data = _sendable(data)
+            data = sendable(data)
         owner = self._owner
         if owner is not None and owner.held:
             peer = self._peer
@@ -359,7 +257,7 @@ class WebSocket(JsProxy):
             JsTypeError: Not accepted yet.
             JsException: `InvalidAccessError` or `SyntaxError` for a code or reason that may not be sent.
         """
-        number, text = _close_arguments(code, reason)
+        number, text = close_arguments(code, reason)
         if not self._accepted:
             raise JsTypeError(_NOT_ACCEPTED)
         if self._sent_close or self._lost:
@@ -595,41 +493,3 @@ def adopt(ws: WebSocket, sink: Sink, owner: Owner | None) -> None:
 def _same(known: object, listener: object) -> bool:
     unwrapped = [cell.unwrap() if isinstance(cell, PyProxy) else cell for cell in (known, listener)]
     return unwrapped[0] == unwrapped[1]
-
-
-def _sendable(value: Any) -> str | bytes:
-    if isinstance(value, BlobMessage):
-        return "[object Blob]"
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(cast(bytes, value))
-    to_bytes = getattr(value, "to_bytes", None)
-    if callable(to_bytes) and not isinstance(value, int):
-        return bytes(cast(bytes, to_bytes()))
-    return js_string(value)
-
-
-def _close_arguments(code: object, reason: object) -> tuple[int, str]:
-    text = "" if reason is None else js_string(reason)
-    if code is None:
-        if reason is not None:
-            raise JsException(
-                "If you specify a WebSocket close reason, you must also specify a code.",
-                name="InvalidAccessError",
-                code=15,
-            )
-        return 1005, ""
-    try:
-        number = int(float(js_string(code))) if not isinstance(code, bool) else int(code)
-    except (ValueError, OverflowError):
-        number = 0
-    if not 1000 <= number <= 4999 or number in _UNSENDABLE_CODES:
-        raise JsException(f"Invalid WebSocket close code: {number}.", name="InvalidAccessError", code=15)
-    if len(text.encode("utf-8", "replace")) > _MAX_REASON_BYTES:
-        raise JsException(
-            f"WebSocket close reason must not be longer than {_MAX_REASON_BYTES} bytes when UTF-8 encoded.",
-            name="SyntaxError",
-            code=12,
-        )
-    return number, text
