@@ -184,9 +184,8 @@ class Capture:
         taken = {column.lower() for column in columns}
         listed = self._connection.rows("SELECT wr FROM pragma_table_list WHERE schema='main' AND name=?", (name,))
         has_rowid = not (listed and listed[0][0])
-        rowid = (
-            next((alias for alias in ("rowid", "_rowid_", "oid") if alias not in taken), None) if has_rowid else None
-        )
+        aliases = ("rowid", "_rowid_", "oid") if has_rowid else ()
+        rowid = next((alias for alias in aliases if alias not in taken), None)
         primary = sorted((row[5], place) for place, row in enumerate(info) if row[5] > 0)
         key = () if rowid else tuple(place for _, place in primary) or tuple(range(len(columns)))
         log = f"{self._connection.own_prefix}{number}"
@@ -349,10 +348,8 @@ class Capture:
 
     def _image(self, armed: _Armed) -> dict[Row, Row] | None:
         table = f"main.{quote_name(armed.name)}"
-        if (
-            self._connection.rows(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {DIFF_LIMIT + 1})")[0][0]
-            > DIFF_LIMIT
-        ):
+        ((count,),) = self._connection.rows(f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {DIFF_LIMIT + 1})")
+        if count > DIFF_LIMIT:
             return None
         rowid = [armed.rowid] if armed.rowid else []
         columns = ",".join([*rowid, *(quote_name(column) for column in armed.columns)])

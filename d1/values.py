@@ -80,7 +80,7 @@ def _refuse_transfer(value: object) -> SqlValue:
 
 
 def _bind_dict(value: object) -> SqlValue:
-    raise _unsupported("object", "[object Object]")
+    raise _unsupported("object", f"[object {_class_name(value)}]")
 
 
 def _same(value: SqlValue) -> SqlValue:

@@ -94,6 +94,11 @@ class Connection:
         if self.raw.in_transaction:
             self.raw.execute(f"ROLLBACK{self._tag}")
 
+    def size_pages(self) -> int:
+        """Return the size of the database in pages, without the free ones."""
+        ((pages, free),) = self.rows("SELECT page_count, freelist_count FROM pragma_page_count, pragma_freelist_count")
+        return pages - free
+
     def set_busy_timeout(self, timeout_ms: int) -> None:
         """Set how long BEGIN waits for another process's write lock; 0 on the loop, where it would block."""
         self.raw.execute(f"PRAGMA busy_timeout={timeout_ms}{self._tag}").fetchall()

@@ -115,7 +115,7 @@ class Engine:
         return answer
 
     def _is_long(self, queries: Sequence[Query]) -> bool:
-        """Tell whether a call cannot be tried on the loop: one step of it may be long, and steps are not interrupted."""
+        """Tell whether a call must not be tried on the loop: one step of it may be long, and no step is interrupted."""
         for query in queries:
             if any(statement.is_bulk for statement in parse(query.sql)):
                 return self._file_bytes() > _SMALL_FILE_BYTES

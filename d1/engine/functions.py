@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
+from d1.engine.jsonb import define_jsonb
+
 __all__ = ["MISSING_FUNCTIONS", "define_missing_functions"]
 
 _Value = None | int | float | str | bytes
@@ -132,5 +134,7 @@ def define_missing_functions(connection: sqlite3.Connection) -> None:
     for name, (arguments, function) in MISSING_FUNCTIONS.items():
         if name not in present:
             connection.create_function(name, arguments, function, deterministic=True)
+    if "jsonb" not in present:
+        define_jsonb(connection)
     if "string_agg" not in present:
         connection.create_aggregate("string_agg", 2, cast(Any, _StringAgg))

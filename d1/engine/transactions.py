@@ -144,7 +144,7 @@ class Transactions:
             self._abandon(is_captured)
             raise
         self._deadline = inf
-        if self._raw.total_changes != total or any(outcome.is_changed for outcome in outcomes):
+        if self._raw.total_changes != total or any(not _only_reads(query) for query in queries):
             self.writes += 1
         if logged:
             self._txn += 1
@@ -178,13 +178,15 @@ class Transactions:
         """Run one member of a call inside the open transaction; several statements give the result of the last."""
         raw, started = self._raw, perf_counter()
         total = raw.total_changes - self.capture.own_changes
+        size = None if _only_rows(query) else self.connection.size_pages()
         statements = parse(query.sql)
         for statement in statements[:-1]:
             self._statement(statement, None)
         last = statements[-1]
         cursor, rows = self._statement(last, query.parameters)
         changes = raw.total_changes - self.capture.own_changes - total
-        is_changed = changes != 0 or any(statement.kind is Kind.DDL for statement in statements)
+        # as production tells it: schema work that fits into the present pages does not count
+        is_changed = changes != 0 or (size is not None and size != self.connection.size_pages())
         duration_ms = (perf_counter() - started) * 1000
         return Outcome(query.sql, cursor.description, rows, changes, cursor.lastrowid or 0, is_changed, duration_ms)
 
@@ -308,6 +310,14 @@ def _is_text_trouble(error: BaseException) -> bool:
 
 def _is_interrupted(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and is_interrupted(error)
+
+
+def _only_reads(query: Query) -> bool:
+    return all(statement.kind is Kind.READ for statement in parse(query.sql))
+
+
+def _only_rows(query: Query) -> bool:
+    return all(statement.kind in (Kind.READ, Kind.WRITE) for statement in parse(query.sql))
 
 
 def _well_formed_parameters(parameters: Sequence[SqlValue]) -> tuple[SqlValue, ...]:
