@@ -1,24 +1,32 @@
 """Serve an ASGI application (FastAPI, Starlette, ...) from a Worker's `fetch`, after the ASGI 3 specification.
 
-Each request runs one lifespan cycle and one call of the application, as in the Workers runtime. The application's task
-belongs to the Worker's `waitUntil`: background work goes on after the response. `scope["env"]` holds the bindings.
+Each request runs one lifespan cycle and one call of the application, as in the Workers runtime. The application goes on
+after its response has begun: streams, sockets and background work. `scope["env"]` holds the bindings.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from workers.compat import ambient
+from workers.compat import background
 from workers.compat import web as js
 from workers.compat.transform import TransformStream, WritableStreamDefaultWriter
 from workers.compat.websocket import Event, WebSocket, WebSocketPair
 from workers.request import Request
 
-__all__ = ["fetch", "process_request", "process_websocket", "request_to_scope", "start_application", "websocket"]
+__all__ = [
+    "fetch",
+    "process_request",
+    "process_websocket",
+    "request_to_scope",
+    "run_in_background",
+    "start_application",
+    "websocket",
+]
 
 Message: TypeAlias = "MutableMapping[str, Any]"
 Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
@@ -65,6 +73,11 @@ def request_to_scope(
     if state is not None:
         scope["state"] = dict(state)
     return scope
+
+
+def run_in_background(coro: Coroutine[Any, Any, Any]) -> asyncio.Task[None]:
+    """Run a coroutine beside the request; a failure is logged."""
+    return background.start(coro, "asgi-background")
 
 
 def _header_pairs(message: Message) -> list[tuple[str, str]]:
@@ -139,7 +152,7 @@ async def start_application(app: Application) -> tuple[Callable[[], Awaitable[No
         RuntimeError: The application answered `lifespan.startup.failed`.
     """
     lifespan = _Lifespan(app)
-    ambient.wait_until(lifespan.run())
+    background.start(lifespan.run(), "asgi-lifespan")
     await lifespan.started
     return lifespan.shutdown, lifespan.state
 
@@ -222,7 +235,7 @@ async def process_request(
     """Call the application for one HTTP request; the response is there when its head is."""
     request = _js_request(req)
     exchange = _Exchange(request)
-    ambient.wait_until(exchange.run(app, request_to_scope(request, env, state=state), shutdown))
+    background.start(exchange.run(app, request_to_scope(request, env, state=state), shutdown), "asgi-request")
     return await exchange.response
 
 
@@ -295,7 +308,8 @@ async def process_websocket(app: Application, req: Request | js.Request, env: An
     client, server = WebSocketPair()
     conversation = _Conversation(server)
     server.accept()
-    ambient.wait_until(conversation.run(app, request_to_scope(req, {} if env is None else env, ws=True)))
+    scope = request_to_scope(req, {} if env is None else env, ws=True)
+    background.start(conversation.run(app, scope), "asgi-websocket")
     headers = await conversation.handshake
     if headers is None:
         return js.Response(None, status=403)

@@ -10,8 +10,9 @@ from typing import Any
 
 from workers.blob import Blob
 from workers.compat import web as js
-from workers.compat.body import header_message, js_json, python_body, python_headers
+from workers.compat.body import header_message, python_body, python_headers
 from workers.compat.buffers import ArrayBuffer
+from workers.compat.json_text import js_json
 from workers.compat.proxies import ClassOrInstance, JsDict, JsMap, JsProxy, to_py
 from workers.compat.streams import ReadableStream
 from workers.formdata import FormData

@@ -5,7 +5,6 @@ https://fetch.spec.whatwg.org/#body-mixin with the error texts of the Workers ru
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from email.message import Message
 from http.client import HTTPMessage
@@ -15,20 +14,16 @@ from workers.compat.blob import Blob
 from workers.compat.buffers import ArrayBuffer, Uint8Array
 from workers.compat.formdata import FormData, encode_multipart, parse_form
 from workers.compat.headers import Headers
-from workers.compat.proxies import JsDict, JsNull, JsProxy, JsSyntaxError, JsTypeError
+from workers.compat.json_text import parse_json
+from workers.compat.proxies import JsNull, JsProxy, JsTypeError
 from workers.compat.streams import ReadableStream, chunk_bytes
 from workers.compat.url import URLSearchParams
 
-__all__ = ["Body", "extract", "header_message", "js_json", "parse_json", "python_body", "python_headers"]
+__all__ = ["Body", "extract", "header_message", "python_body", "python_headers"]
 
 _USED = "Body has already been used. It can only be used once. Use tee() first if you need to read it twice."
 _LOCKED = "This ReadableStream is currently locked to a reader."
 _TEXT = "text/plain;charset=UTF-8"
-
-
-def js_json(value: object) -> str:
-    """Serialise as JSON.stringify does: compact, non-ASCII kept; None at the top is `undefined`'s text "null"."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def extract(body: object) -> tuple[bytes | ReadableStream | None, str | None]:
@@ -202,41 +197,6 @@ class Body(JsProxy):
             self._content, other._content = content.tee()
         else:
             other._content = content
-
-
-def parse_json(text: str) -> Any:
-    """Parse as JSON.parse does; objects in the result are readable by attribute.
-
-    Raises:
-        JsSyntaxError: With the text of V8, for the usual mistakes.
-    """
-    if not text.strip(" \t\r\n"):
-        raise JsSyntaxError("Unexpected end of JSON input")
-    try:
-        return JsDict.wrap(json.loads(text))
-    except json.JSONDecodeError as error:
-        raise JsSyntaxError(_v8_json_error(text, error)) from None
-
-
-def _v8_json_error(text: str, error: json.JSONDecodeError) -> str:
-    """Say what V8's JSON.parse says, as near as Python's position allows."""
-    if error.pos >= len(text.rstrip()):
-        if error.msg.startswith("Unterminated string"):
-            return f"Unterminated string in JSON at position {len(text)} (line 1 column {len(text) + 1})"
-        return "Unexpected end of JSON input"
-    where = f"at position {error.pos} (line {error.lineno} column {error.colno})"
-    if error.msg.startswith("Extra data"):
-        return f"Unexpected non-whitespace character after JSON {where}"
-    if error.msg.startswith("Expecting property name"):
-        return f"Expected property name or '}}' in JSON {where}"
-    if error.msg.startswith("Expecting ':'"):
-        return f"Expected ':' after property name in JSON {where}"
-    if error.msg.startswith("Expecting ','"):
-        return f"Expected ',' or '{'}' if text.lstrip().startswith('{') else ']'}' after property value in JSON {where}"
-    if error.msg.startswith("Unterminated string"):
-        return f"Unterminated string in JSON {where}"
-    shown = text if len(text) <= 40 else f"{text[:37]}..."
-    return f"Unexpected token '{text[error.pos]}', {'...' if len(text) > 40 else ''}\"{shown}\" is not valid JSON"
 
 
 def python_body(body: object, owner: str) -> object:

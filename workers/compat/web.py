@@ -12,9 +12,10 @@ from http import HTTPStatus
 from typing import Any, Self
 
 from workers.compat.blob import Blob, File
-from workers.compat.body import Body, extract, js_json
+from workers.compat.body import Body, extract
 from workers.compat.formdata import FormData
 from workers.compat.headers import Headers
+from workers.compat.json_text import js_json
 from workers.compat.proxies import ClassOrInstance, JsDict, JsRangeError, JsTypeError, init_options
 from workers.compat.streams import ReadableStream
 from workers.compat.url import URL, URLSearchParams, normalise
