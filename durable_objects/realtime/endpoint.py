@@ -86,8 +86,8 @@ def _number(values: list[str] | None, name: str, default: Any) -> Any:
         value = int(text)
     except ValueError as error:
         raise RealtimeError(Code.BAD_REQUEST, f"{name} is {text[:40]!r}, but must be an integer", name) from error
-    if abs(value) > 2**53:
-        raise RealtimeError(Code.BAD_REQUEST, f"{name} is beyond 2^53", name)
+    if abs(value) >= 2**53:
+        raise RealtimeError(Code.BAD_REQUEST, f"{name} is not below 2^53", name)
     return value
 
 

@@ -29,6 +29,7 @@ from durable_objects.realtime.core.protocol import (
     about,
     decode,
     dumps,
+    dumps_ascii,
     error_frame,
     pong_frame,
 )
@@ -186,8 +187,7 @@ class ClientSocket:
 
     def _track(self, frame: Track, name: TopicName) -> None:
         limit = self._directory.settings.max_state_bytes
-        # Measured as it is kept: escaped, so that no character needs more room than its JSON text.
-        size = len(_written(frame.state, "state").encode("ascii", "backslashreplace"))
+        size = len(dumps_ascii(frame.state))  # as it is kept with the leg
         if size > limit:
             raise RealtimeError(Code.TOO_BIG, f"presence state has {size} bytes, at most {limit} are allowed", "state")
         self._link(name).track(frame.topic, frame.state)

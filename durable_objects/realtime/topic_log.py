@@ -19,6 +19,7 @@ _SCHEMA = """CREATE TABLE IF NOT EXISTS realtime_messages (
   created_at INTEGER NOT NULL UNIQUE
 )"""
 _EXISTS = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'realtime_messages'"
+_LATEST = 2**53 - 1
 _COLUMNS = "position, epoch, id, user_id, event, data, created_at"
 
 
@@ -51,7 +52,7 @@ class TopicLog:
             return []
         rows = self._sql.exec(
             f"SELECT {_COLUMNS} FROM realtime_messages WHERE created_at < ? ORDER BY created_at DESC LIMIT ?",
-            before if before is not None else 2**53,
+            before if before is not None else _LATEST,
             limit,
         ).toArray()
         return [_message(cast("dict[str, Any]", row)) for row in rows]

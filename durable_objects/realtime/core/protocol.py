@@ -33,6 +33,7 @@ __all__ = [
     "chat_rest",
     "decode",
     "dumps",
+    "dumps_ascii",
     "error_frame",
     "event_rest",
     "loads",
@@ -181,6 +182,18 @@ def dumps(value: object) -> str:
     if not text.isascii() and _HALF_SURROGATE.search(text):
         text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text
+
+
+def dumps_ascii(value: object) -> str:
+    """Write compact JSON of ASCII characters only, whose length is its size in bytes.
+
+    Raises:
+        ValueError: A float is not finite, or the value is nested too deeply.
+    """
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except RecursionError as error:
+        raise ValueError("value is nested too deeply") from error
 
 
 def addressed(kind: str, spelling: str, rest: str) -> str:

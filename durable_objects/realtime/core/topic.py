@@ -23,6 +23,7 @@ from durable_objects.realtime.core.protocol import (
     addressed,
     chat_rest,
     dumps,
+    dumps_ascii,
     event_rest,
     loads,
     subscribed_frame,
@@ -30,6 +31,10 @@ from durable_objects.realtime.core.protocol import (
 from durable_objects.realtime.core.table_events import TableEvent
 
 __all__ = ["Broadcast", "Effect", "Leg", "PresenceMoved", "Publication", "Remember", "Reply", "Store", "Topic"]
+
+
+_MAX_ATTACHMENT = 16_000
+"""A little less than what the runtime keeps with a socket."""
 
 
 @dataclass(slots=True)
@@ -44,7 +49,7 @@ class Leg:
     def attachment(self) -> str:
         """Return what must outlive the object's memory, as ASCII JSON text."""
         who = self.connection
-        return dumps([self.id, who.id, who.user_id, who.role, who.project, list(self.spellings), self.state])
+        return dumps_ascii([self.id, who.id, who.user_id, who.role, who.project, list(self.spellings), self.state])
 
     @classmethod
     def from_attachment(cls, text: str) -> Leg:
@@ -152,7 +157,7 @@ class Topic:
         """Deliver the topic to `leg` under `spelling`; `quiet` for a subscription the client already knows of.
 
         Raises:
-            RealtimeError: TOO_MANY_TOPICS, the leg has enough spellings.
+            RealtimeError: TOO_MANY_TOPICS, the leg has enough spellings; TOO_BIG, they do not fit beside its state.
         """
         effects: list[Effect] = []
         if spelling not in leg.spellings:
@@ -161,8 +166,12 @@ class Topic:
                     Code.TOO_MANY_TOPICS, f"one topic can be subscribed under {self._max_spellings} spellings", "topic"
                 )
             leg.spellings[spelling] = None
+            try:
+                effects.append(_remember(leg))
+            except RealtimeError:
+                del leg.spellings[spelling]
+                raise
             self._audience.setdefault(spelling, {})[leg.id] = None
-            effects.append(Remember(leg.id, leg.attachment()))
         if not quiet:
             effects.append(Reply(leg.id, subscribed_frame(spelling)))
         members = self.presence.snapshot()
@@ -210,10 +219,19 @@ class Topic:
         return effects
 
     def track(self, leg: Leg, state: Mapping[str, Any], now_ms: int) -> list[Effect]:
-        """Make the leg's user present with `state`."""
-        leg.state = state
+        """Make the leg's user present with `state`.
+
+        Raises:
+            RealtimeError: TOO_BIG, the state does not fit into what is kept of a leg.
+        """
+        before, leg.state = leg.state, state
+        try:
+            remember = _remember(leg)
+        except RealtimeError:
+            leg.state = before
+            raise
         change = self.presence.track(leg.connection.user, leg.connection.id, state)
-        return [Remember(leg.id, leg.attachment()), *self._presence_effects(change, leg, now_ms)]
+        return [remember, *self._presence_effects(change, leg, now_ms)]
 
     def untrack(self, leg: Leg, now_ms: int) -> list[Effect]:
         """End the leg's presence."""
@@ -259,6 +277,14 @@ class Topic:
             legs.pop(leg_id, None)
             if not legs:
                 del self._audience[spelling]
+
+
+def _remember(leg: Leg) -> Remember:
+    attachment = leg.attachment()
+    if len(attachment) > _MAX_ATTACHMENT:
+        message = f"state and subscriptions of one connection take {len(attachment)} bytes, {_MAX_ATTACHMENT} fit"
+        raise RealtimeError(Code.TOO_BIG, message)
+    return Remember(leg.id, attachment)
 
 
 def _ack(leg_id: str, receipt: Receipt, *, repeated: bool = False) -> Reply:

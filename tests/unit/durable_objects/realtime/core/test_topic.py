@@ -177,6 +177,19 @@ def test_one_leg_cannot_have_endless_spellings():
         topic.subscribe(leg, "orders/", 1)
 
 
+def test_what_is_kept_of_a_leg_fits_its_socket_or_is_refused_without_a_trace():
+    topic = room()
+    leg = joined(topic, "a", "room/1", "room/1/")
+    with pytest.raises(RealtimeError, match="16000 fit"):
+        topic.track(leg, {"x": "€" * 3_000}, 1)
+    assert (leg.state, topic.presence.snapshot()) == (None, [])
+    topic.track(leg, {"x": "€" * 2_640}, 1)
+    with pytest.raises(RealtimeError, match="16000 fit"):
+        topic.subscribe(leg, "€" * 80, 1)
+    assert list(leg.spellings) == ["room/1", "room/1/"]
+    assert list(topic.audience("€" * 80)) == []
+
+
 def test_a_leg_that_is_gone_is_detached_once():
     topic = room()
     leg = joined(topic, "a", "chat/x")
