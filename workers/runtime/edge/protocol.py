@@ -166,6 +166,9 @@ class HttpServer:
 
     async def shutdown(self, timeout_s: float) -> None:
         """Let running requests finish for a while, then close every connection."""
+        connections = list(self.connections)
+        for protocol in connections:
+            protocol.close()  # idle ones end at once, the others after the request they are at
         async with asyncio.TaskGroup() as tasks:
-            for protocol in list(self.connections):
+            for protocol in connections:
                 tasks.create_task(protocol.shutdown(timeout_s))
