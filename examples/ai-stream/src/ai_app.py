@@ -88,7 +88,10 @@ class Writer(DurableObject):
         return number
 
     async def _write(self, topic: str, answer: dict[str, Any]) -> None:
-        """Emit the answer token by token. Each emit is awaited, so tokens cannot overtake each other."""
+        """Emit the answer token by token: stored first, so that no viewer has read what a restart forgets.
+
+        Each emit is awaited, so tokens cannot overtake each other.
+        """
         emit = self.env.REALTIME.emit
         delay_s = int(self.env.TOKEN_DELAY_MS) / 1000
         try:
@@ -97,6 +100,7 @@ class Writer(DurableObject):
                 await asyncio.sleep(delay_s)
                 answer["text"] += token
                 answer["count"] = index + 1
+                await self.ctx.storage.put("answer", answer)
                 await emit("ai:token", {"id": answer["id"], "index": index, "token": token}, topic)
             answer["done"] = True
             await self.ctx.storage.put("answer", answer)

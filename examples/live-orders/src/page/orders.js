@@ -125,9 +125,9 @@ async function load() {
     if (waiting === changes) {
       waiting = null;
       changes.forEach(apply);
-      showFigures();
     }
   }
+  showFigures();
 }
 
 topic.onChange((change) => {
