@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import aiohttp
@@ -52,7 +53,7 @@ async def publish_until(url: str, numbers: list[int], stop_after: int) -> set[in
     acked: set[int] = set()
     waiting = iter(numbers)
     async with aiohttp.ClientSession() as http, http.ws_connect(f"{url}/api/realtime?projectId=demo") as socket:
-        for n, _ in zip(waiting, range(IN_FLIGHT), strict=False):
+        for n in islice(waiting, IN_FLIGHT):
             await socket.send_str(publish(n))
         while len(acked) < min(stop_after, len(numbers)):
             frame = await socket.receive_json(timeout=20)
