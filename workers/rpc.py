@@ -68,7 +68,7 @@ def _outward(value: Any, seen: dict[int, Any]) -> Any:
     known = seen.get(id(value))
     if known is not None:
         return known
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and not isinstance(value, FormData):
         fields = JsDict()
         seen[id(cast(object, value))] = fields
         for key, item in cast(Mapping[Any, Any], value).items():
