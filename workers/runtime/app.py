@@ -112,7 +112,7 @@ class App:
         if main is None and self._realtime_section is None:
             raise project.error("main", 'is required: the Worker\'s main module, for example "src/entry.py"')
         if main is not None and not main.is_file():
-            raise project.error("main", f"{main} does not exist")
+            raise project.error("main", f"{project.settings.main} does not exist")
         host = self._host = Host(self.state / "do", clock=self._clock, random=random)
         isolate = self._isolate = Isolate(project.name, ModuleSpace(main) if main else None, self._tasks, outbound)
         stack.callback(isolate.unload)
@@ -130,6 +130,7 @@ class App:
         if section is not None:
             self._realtime = self._open_realtime(section, random)
             self._realtime_answers = section.routes
+            stack.push_async_callback(self._realtime.close)
             isolate.bind({section.binding: self._realtime})
         self._dispatcher = Dispatcher(isolate, self._clock)
         if isolate.module is not None and not self._dispatcher.has_fetch and self._realtime is None:

@@ -133,7 +133,9 @@ def find_class(project: Project, module: ModuleType | None, key: str, class_name
     main = project.settings.main
     if main is None or module is None:
         raise project.error(key, f'there is no main module to find "{class_name}" in; set "main"')
-    known = ", ".join(sorted(exported_classes(module, (DurableObject,)))) or "no Durable Object class"
+    objects = exported_classes(module, (DurableObject,)).items()
+    own = sorted(name for name, value in objects if value.__module__.partition(".")[0] != "durable_objects")
+    known = ", ".join(own) or "no Durable Object class"
     raise project.error(key, f'{main} has no class "{class_name}"; it exports {known}')
 
 

@@ -29,6 +29,7 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 _HIGH_WATER_BYTES = 256 * 1024  # in the transport, before frames wait here
 _BACKLOG_BYTES = 8 * 1024 * 1024  # waiting here, before the client is given up
 _CLOSE_TIMEOUT_S = 5.0  # for the other half of the close handshake
+_REFUSED_LINGER_S = 1.0  # for a client that broke the protocol to read why
 _ANSWER_GRACE_S = 1.0  # for a handler to answer a client's Close by itself
 _ENCODED_KEPT = 256
 
@@ -303,7 +304,7 @@ class Connection(asyncio.Protocol):
             self._flush_now()
             self.write(frames.encode(_CLOSE, frames.close_payload(error.code, error.reason)))
         # Closing with unread bytes resets the connection and the client would never see why: read on for a while.
-        self._start_timer(_CLOSE_TIMEOUT_S, self._hang_up)
+        self._start_timer(_REFUSED_LINGER_S, self._hang_up)
 
     def _hang_up(self) -> None:
         """Close the transport once everything is written, or after the timeout."""
