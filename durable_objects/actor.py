@@ -23,8 +23,8 @@ from typing import Any, Protocol, cast
 
 from durable_objects.alarms import AlarmInvocationInfo, Alarms
 from durable_objects.clock import Clock
-from durable_objects.errors import BlockedTooLong, ObjectReset
-from durable_objects.gates import InputGate, OutputGate, Section, as_coroutine, current_section, gated
+from durable_objects.errors import BlockedTooLong, CommitFailed, ObjectReset
+from durable_objects.gates import InputGate, Outlet, Section, as_coroutine, current_section, gated
 from durable_objects.hibernation import Hibernation
 from durable_objects.ids import DurableObjectId
 from durable_objects.observer import Observer
@@ -35,7 +35,7 @@ from durable_objects.storage.object_storage import DurableObjectStorage
 from durable_objects.storage.transaction import Transactions
 from workers.compat import web as js
 from workers.compat.ambient import current as current_ambient
-from workers.compat.websocket import WebSocket, current_owner
+from workers.compat.websocket import current_owner
 from workers.entrypoints import DurableObjectAbort
 from workers.request import Request
 
@@ -46,6 +46,8 @@ _HIBERNATE_AFTER_S = 10.0
 _EVICT_BUSY_AFTER_S = (70.0, 140.0)
 _EVICTED = "The Durable Object was evicted from memory; this instance of it can no longer be used."
 _HANDLERS = {"message": "webSocketMessage", "close": "webSocketClose", "error": "webSocketError"}
+
+_RESETS = (ObjectReset, CommitFailed)
 
 _log = logging.getLogger(__name__)
 
@@ -64,27 +66,6 @@ class Surroundings(Protocol):
     def retire(self, actor: Actor) -> None:
         """The actor holds nothing any more; a new one may take its place."""
         ...
-
-
-class _Outlet(OutputGate):
-    """The output gate of an instance, as its `accept()`ed sockets know it."""
-
-    __slots__ = ("_instance", "accepted")
-
-    def __init__(self, instance: Instance) -> None:
-        super().__init__()
-        self._instance = instance
-        self.accepted: set[WebSocket] = set()
-
-    def dispatch(self, event: Callable[[], object]) -> None:
-        self._instance.submit("event", lambda _target: event(), None)
-
-    def attach(self, ws: WebSocket) -> None:
-        self.accepted.add(ws)
-
-    def detach(self, ws: WebSocket) -> None:
-        self.accepted.discard(ws)
-        self._instance.rest()
 
 
 class _Alarm:
@@ -109,7 +90,7 @@ class Instance:
         self.target: Any = None
         self.broken: Exception | None = None
         self.gate = InputGate()
-        self.outlet = _Outlet(self)
+        self.outlet = Outlet(lambda event: self.submit("event", lambda _target: event(), None), self.rest)
         self.file = ObjectFile(actor.path)
         self.alarm = _Alarm(self)
         self.transactions = Transactions(self.file, self._writes_opened, self._settled)
@@ -179,7 +160,7 @@ class Instance:
 
     def _turn_failed(self, kind: str, error: Exception, future: asyncio.Future[Any] | None) -> None:
         if future is not None:
-            crossed = cross(error) if isinstance(error, ObjectReset) else cross(error, remote=True)
+            crossed = cross(error) if isinstance(error, _RESETS) else cross(error, remote=True)
             self.outlet.hold(lambda: self._refuse(future, crossed))
         elif self.broken is None:
             _log.error(
@@ -325,7 +306,7 @@ class Instance:
         """Break the instance: every call in flight fails with `error`, uncommitted writes and sockets are lost."""
         if self.broken is not None:
             return
-        reset = error if isinstance(error, ObjectReset) else cross(error, durableObjectReset=True)
+        reset = error if isinstance(error, _RESETS) else cross(error, durableObjectReset=True)
         self.broken = cast(Exception, reset)
         self.outlet.discard()
         self._shut(self.broken)

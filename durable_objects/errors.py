@@ -2,7 +2,8 @@
 
 JsException
 |-- ObjectReset          the instance is gone; `durableObjectReset` is True
-|   |-- BlockedTooLong   blockConcurrencyWhile took over 30 s
+|   `-- BlockedTooLong   blockConcurrencyWhile took over 30 s
+|-- CommitFailed         the implicit transaction was rolled back and the object reset
 |   `-- ConstraintsLeftViolated
 |-- StorageError         SQLite refused (plain JavaScript `Error`)
 `-- ReceiverHasNoMethod  (a TypeError) no such RPC method
@@ -14,6 +15,7 @@ from workers.compat.proxies import JsException, JsTypeError
 
 __all__ = [
     "BlockedTooLong",
+    "CommitFailed",
     "ConstraintsLeftViolated",
     "ObjectReset",
     "ReceiverHasNoMethod",
@@ -41,7 +43,11 @@ class BlockedTooLong(ObjectReset):
         )
 
 
-class ConstraintsLeftViolated(ObjectReset):
+class CommitFailed(JsException):
+    """The implicit transaction could not commit: it was rolled back, and the object is reset."""
+
+
+class ConstraintsLeftViolated(CommitFailed):
     """The implicit transaction could not commit because a deferred constraint is violated."""
 
     def __init__(self, detail: str) -> None:

@@ -16,7 +16,9 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from typing import Any
 
-__all__ = ["InputGate", "OutputGate", "Section", "as_coroutine", "current_section", "gated"]
+from workers.compat.websocket import WebSocket
+
+__all__ = ["InputGate", "Outlet", "OutputGate", "Section", "as_coroutine", "current_section", "gated"]
 
 
 class Section:
@@ -38,7 +40,7 @@ class InputGate:
 
     def __init__(self) -> None:
         self.locked: Section | None = None
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[tuple[Section | None, asyncio.Future[None]]] = deque()
 
     def admits(self, section: Section | None) -> bool:
         """Say whether code of `section` (None: no section) may run now."""
@@ -56,22 +58,24 @@ class InputGate:
             self.wake()
 
     def wake(self) -> None:
-        """Let every waiter look again, in order."""
+        """Let the waiters that are admitted now go on, in order."""
         waiters, self._waiters = self._waiters, deque()
-        for waiter in waiters:
-            if not waiter.done():
+        for section, waiter in waiters:
+            if not self.admits(section):
+                self._waiters.append((section, waiter))
+            elif not waiter.done():
                 waiter.set_result(None)
 
-    def queue(self) -> asyncio.Future[None]:
-        """Return a future that is done when it is worth asking `admits` again."""
+    def queue(self, section: Section | None) -> asyncio.Future[None]:
+        """Return a future that is done when it is worth asking again whether `section` is admitted."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._waiters.append((section, waiter))
         return waiter
 
     async def enter(self, section: Section | None) -> None:
         """Wait until code of `section` may run."""
         while not self.admits(section):
-            await self.queue()
+            await self.queue(section)
 
 
 @types.coroutine
@@ -94,7 +98,7 @@ def gated(coroutine: Coroutine[Any, Any, Any], gate: InputGate) -> Generator[Any
             error = raised
         while gate.locked is not None and not gate.admits(current_section.get()) and error is None:
             try:
-                yield from gate.queue()
+                yield from gate.queue(current_section.get())
             except GeneratorExit:
                 coroutine.close()
                 raise
@@ -133,6 +137,30 @@ class OutputGate:
         """The writes are lost: nothing that depends on them may leave."""
         self._queued.clear()
         self.held = False
+
+
+class Outlet(OutputGate):
+    """The output gate of an instance as its `accept()`ed sockets know it: their events become turns of the object.
+
+    `dispatch(event)` runs an event, `rest()` is told when a socket closed.
+    """
+
+    __slots__ = ("_rest", "accepted", "dispatch")
+
+    def __init__(self, dispatch: Callable[[Callable[[], object]], None], rest: Callable[[], None]) -> None:
+        super().__init__()
+        self.dispatch = dispatch
+        self.accepted: set[WebSocket] = set()
+        self._rest = rest
+
+    def attach(self, ws: WebSocket) -> None:
+        """Note an open accepted socket: the object stays in memory for it."""
+        self.accepted.add(ws)
+
+    def detach(self, ws: WebSocket) -> None:
+        """Note that an accepted socket is closed."""
+        self.accepted.discard(ws)
+        self._rest()
 
 
 def as_coroutine(result: object) -> Coroutine[Any, Any, Any]:

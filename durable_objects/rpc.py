@@ -112,7 +112,8 @@ class _Copier:
 
 def _copy_other(value: Any) -> Any:
     if isinstance(value, (bytes, memoryview)):
-        return memoryview(bytes(cast(bytes, value)))
+        copied: Any = memoryview(bytes(cast(bytes, value)))
+        return copied if isinstance(value, bytes) or value.format == "B" else copied.cast(value.format)
     if isinstance(value, (tuple, bytearray)):
         raise JsTypeError(f"{type(cast(object, value))} cannot be sent over RPC.")
     if isinstance(value, (str, int)):
@@ -185,7 +186,8 @@ def cross(error: BaseException, **properties: object) -> BaseException:
     own = dict(cast("dict[str, object]", getattr(error, "properties", {})))
     own.update(properties)
     cause = getattr(error, "cause", None) or error.__cause__
-    crossed.__dict__.update({"name": name, "message": message, "cause": cause, "properties": own, **own})
+    for attribute, value in {"name": name, "message": message, "cause": cause, "properties": own, **own}.items():
+        setattr(crossed, attribute, value)  # not through __dict__: NameError and others have a `name` of their own
     crossed.__cause__ = error.__cause__
     crossed.__suppress_context__ = True
     return crossed.with_traceback(error.__traceback__)

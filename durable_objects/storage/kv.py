@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -161,7 +162,8 @@ class KeyValue:
         except sqlite3.Error as error:
             raise storage_error(error) from None
         finally:
-            cursor.close()
+            with suppress(sqlite3.ProgrammingError):  # the instance, and its connection, may be gone by now
+                cursor.close()
 
 
 class SyncKvIterator:
@@ -219,8 +221,9 @@ class SyncKv:
         return SyncKvIterator(self._core, ListOptions.parse(options, given))
 
 
-def entries_of(value: object) -> Mapping[Any, Any] | None:
+def entries_of(value: Any) -> Mapping[Any, Any] | None:
     """Return the mapping that a multi-key `put` was given, or None."""
-    to_py = getattr(value, "to_py", None)
-    plain = to_py() if callable(to_py) and not isinstance(value, Mapping) else value
-    return cast("Mapping[Any, Any]", plain) if isinstance(plain, Mapping) else None
+    if not isinstance(value, Mapping):
+        to_py: Any = getattr(value, "to_py", None)
+        value = to_py() if callable(to_py) else value
+    return cast("Mapping[Any, Any]", value) if isinstance(value, Mapping) else None

@@ -28,14 +28,14 @@ _ALARM_KEY, _BOOKMARK_KEY = 1, 2
 _LAST_ALARM_MS = 6_911_222_400_000  # end of what a 64-bit count of nanoseconds may hold, as workerd rounds it
 _ENABLE_SQL = (
     "change `new_classes` to `new_sqlite_classes` within the 'migrations' field in your wrangler.jsonc or "
-    "wrangler.toml file. If using workerd directly,set `enableSql = true` in your workerd config for the class. "
+    "wrangler.toml file. If using workerd directly,{} `enableSql = true` in your workerd config for the class. "
     "Note that this change cannot be made after the class is already deployed to production."
 )
-_NO_SQL = f"SQL is not enabled for this Durable Object class. To enable it, {_ENABLE_SQL}"
+_NO_SQL = f"SQL is not enabled for this Durable Object class. To enable it, {_ENABLE_SQL.format('set')}"
 _NO_SYNC_KV = (
     "The storage.kv (synchronous KV) API is only available for SQLite-backed Durable Objects, but this object's "
     "namespace is not declared to use SQLite. You can use the older, asyncronous interface via methods of `storage` "
-    f"itself (e.g. `storage.get()`). Alternatively, to enable SQLite, {_ENABLE_SQL}"
+    f"itself (e.g. `storage.get()`). Alternatively, to enable SQLite, {_ENABLE_SQL.format(' set')}"
 )
 _NO_RECOVERY = "This Durable Object's storage back-end does not implement point-in-time recovery."
 _BAD_PUT = (

@@ -20,6 +20,8 @@ from workers.compat.proxies import JsDict, JsException, JsTypeError
 
 __all__ = ["RawRows", "SqlCursor", "SqlStorage"]
 
+_MISSING = object()
+_UNKNOWN: Any = object()
 _SAFE_INTEGER = 2**53 - 1
 _COMMENT = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$))*"
 _FIRST_WORD = re.compile(_COMMENT + r"([A-Za-z]*)", re.S)
@@ -69,13 +71,15 @@ class SqlStorage:
         self._file = file
         self._transactions = transactions
 
-    def exec(self, sql: object, *bindings: object, **_options: object) -> SqlCursor:
+    def exec(self, sql: object = _MISSING, *bindings: object, **_options: object) -> SqlCursor:
         """Run one or several statements; the cursor belongs to the last, and only that one may have parameters.
 
         Raises:
             StorageError: SQLite refused; statements before the refused one stay done.
             JsTypeError: A binding cannot be stored.
         """
+        if sql is _MISSING:
+            raise JsTypeError("Failed to execute 'exec' on 'SqlStorage': parameter 1 is not of type 'JsString'.")
         pieces = _pieces(sql if isinstance(sql, str) else js_string(sql))
         values = [_bound(value) for value in bindings]
         if not pieces:
@@ -113,7 +117,7 @@ class SqlStorage:
 
 
 class SqlCursor:
-    """Rows of one statement, read forward once; the first row is already there."""
+    """Rows of one statement, read forward once. SQLite itself is one row ahead, so nothing is fetched early here."""
 
     __slots__ = ("_counts_rows", "_cursor", "_file", "_generation", "_names", "_next", "_read", "_written")
 
@@ -126,27 +130,27 @@ class SqlCursor:
         self._names: list[str] = [] if description is None else [str(column[0]) for column in description]
         self._read = 0
         self._written = max(cursor.rowcount, 0)
-        self._next: tuple[object, ...] | None = self._fetch() if self._names else None
+        self._next: tuple[object, ...] | None = _UNKNOWN if self._names else None
 
-    def _fetch(self) -> tuple[object, ...] | None:
+    def _peek(self) -> tuple[object, ...] | None:
+        """Return the next row, None at the end, without moving."""
         if self._generation != self._file.generation:
             raise JsException(_CANCELED)
-        try:
-            row = self._cursor.fetchone()
-        except sqlite3.ProgrammingError:
-            raise self._file.dead or JsException(_CANCELED) from None
-        except sqlite3.Error as error:
-            raise storage_error(error) from None
-        if row is not None and self._counts_rows:
-            self._read += 1
-        return row
+        if self._next is _UNKNOWN:
+            try:
+                self._next = self._cursor.fetchone()
+            except sqlite3.ProgrammingError:
+                raise self._file.dead or JsException(_CANCELED) from None
+            except sqlite3.Error as error:
+                raise storage_error(error) from None
+            if self._next is not None and self._counts_rows:
+                self._read += 1
+        return self._next
 
     def _advance(self) -> tuple[object, ...] | None:
-        if self._generation != self._file.generation:
-            raise JsException(_CANCELED)
-        row = self._next
+        row = self._peek()
         if row is not None:
-            self._next = self._fetch()
+            self._next = _UNKNOWN
         return row
 
     def _object(self, row: tuple[object, ...]) -> JsDict:
@@ -179,7 +183,7 @@ class SqlCursor:
         row = self._advance()
         if row is None:
             raise JsException("Expected exactly one result from SQL query, but got no results.")
-        if self._next is not None:
+        if self._peek() is not None:
             self._next = None
             self._cursor.close()
             raise JsException("Expected exactly one result from SQL query, but got multiple results.")
@@ -197,6 +201,7 @@ class SqlCursor:
     @property
     def rowsRead(self) -> int:
         """Rows fetched so far; one row ahead of what was handed out."""
+        self._peek()
         return self._read
 
     @property

@@ -10,7 +10,7 @@ import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 
-from durable_objects.errors import ConstraintsLeftViolated, StorageError
+from durable_objects.errors import CommitFailed, ConstraintsLeftViolated
 from durable_objects.storage.files import ObjectFile, storage_error
 from workers.compat.proxies import JsException
 
@@ -87,7 +87,7 @@ class Transactions:
 
         Raises:
             ConstraintsLeftViolated: A deferred constraint does not hold; everything was rolled back.
-            JsException: SQLite could not commit; everything was rolled back.
+            CommitFailed: SQLite could not commit; everything was rolled back.
         """
         try:
             self._file.connection.execute("COMMIT")
@@ -97,9 +97,8 @@ class Transactions:
         except sqlite3.Error as error:  # among them: a write statement whose rows nobody read to the end
             _log.error("object storage could not commit: %s", error)
             self.rollback()
-            raise StorageError(
-                f"internal error; reference = {storage_error(error).message.encode().hex()[:24]}"
-            ) from error
+            reference = storage_error(error).message.encode().hex()[:24]
+            raise CommitFailed(f"internal error; reference = {reference}") from None
         self.is_open = False
         self._depth = 0
 

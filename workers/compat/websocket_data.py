@@ -36,7 +36,7 @@ class Owner(Protocol):
         """Call `release` after the pending commit, in order; never when it fails."""
         ...
 
-    def dispatch(self, event: Callable[[], object]) -> None:
+    def dispatch(self, event: Callable[[], object], /) -> None:
         """Run `event` as a turn of the object; an awaitable result is awaited in it."""
         ...
 
