@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTE = "<!-- Written by `make docs` from the code. Do not edit. -->\n\n"
@@ -23,8 +23,9 @@ def errors_page() -> str:
     )
     return (
         "# Error codes of the realtime protocol\n\n"
-        'A refused frame is answered with `{"type": "error", "code": N, "message": "...", "retry": bool}`. The HTTP endpoints answer\n'
-        '`{"error": {"code": "NAME", "message": "..."}}` with the status given here. Numbers are never reused.\n\n'
+        'A refused frame is answered with `{"type": "error", "code": N, "message": "...", "retry": bool}`. The HTTP\n'
+        'endpoints answer `{"error": {"code": "NAME", "message": "..."}}` with the status given here. Numbers are\n'
+        "never reused.\n\n"
         "| code | name | worth retrying | HTTP status | meaning |\n| --- | --- | --- | --- | --- |\n" + rows
     )
 
@@ -63,22 +64,24 @@ MEANINGS = {
 
 def config_page() -> str:
     """Return the keys of `[flarelet.realtime]` with their defaults."""
-    from dataclasses import fields
+    from dataclasses import MISSING, fields
 
     from durable_objects.realtime.core.settings import RealtimeSettings
     from workers.runtime.config.models import RealtimeSection
 
-    defaults = {field.name: field.default for field in fields(RealtimeSettings)}
+    defaults = {field.name: field.default for field in fields(RealtimeSettings) if field.default is not MISSING}
     rows = ""
     for name, field in RealtimeSection.model_fields.items():
-        default = "list, empty" if field.default_factory is not None else (field.default or defaults.get(name))
-        rows += f"| `{name}` | {'-' if default is None else f'`{default}`'} | {CONFIG[name]} |\n"
+        default = [] if field.default_factory is not None else (field.default or defaults.get(name))
+        shown = "-" if default in (None, "") else f"`{json.dumps(default)}`"
+        rows += f"| `{name}` | {shown} | {CONFIG[name]} |\n"
     return (
         "# `[flarelet.realtime]`\n\n"
-        "The one table of ours in `wrangler.toml`. Without it nothing of realtime exists; an unknown key in it is an error.\n\n"
+        "The one table of ours in `wrangler.toml`. Without it nothing of realtime exists; an unknown key in it is an\n"
+        "error.\n\n"
         "| key | default | meaning |\n| --- | --- | --- |\n" + rows + "\n"
-        "Each `[[flarelet.realtime.topics]]` entry has `pattern`, a glob on topic names such as `chat/*`, and `class_name`, a\n"
-        "`TopicObject` subclass that the main module exports. The first pattern that matches decides.\n"
+        "Each `[[flarelet.realtime.topics]]` entry has `pattern`, a glob on topic names such as `chat/*`, and\n"
+        "`class_name`, a `TopicObject` subclass that the main module exports. The first pattern that matches decides.\n"
     )
 
 

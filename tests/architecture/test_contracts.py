@@ -14,7 +14,10 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("workers", "durable_objects", "d1")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 CORE = sorted((ROOT / "durable_objects/realtime/core").glob("*.py"))
-OFFICIAL = set("asgi blob entrypoints fetch formdata request response rpc types utils workflows wsgi".split())
+OFFICIAL = {
+    *("asgi", "blob", "entrypoints", "fetch", "formdata", "request"),
+    *("response", "rpc", "types", "utils", "workflows", "wsgi"),
+}
 MAX_LINES = 500
 
 
