@@ -239,6 +239,16 @@ class Capture:
         self._taken = []
         self._touched.clear()
 
+    def lets_pass(self, statement: Statement) -> bool:
+        """Tell whether a plain statement needs nothing around it; otherwise it must go through `run`."""
+        if statement.kind is Kind.WRITE:
+            if self._schema_replaces or statement.can_replace:
+                return False
+            if self._unpurged > _KEPT_LOG_ROWS:
+                self._purge()
+        self._starts.append(self._count)
+        return True
+
     def run(self, statement: Statement, execute: Callable[[], Result]) -> Result:
         """Run one user statement so that its changes are logged; `execute` runs it and returns its result."""
         self._starts.append(self._count)
@@ -270,6 +280,8 @@ class Capture:
 
     def collect(self) -> list[LoggedRow]:
         """Return what the transaction changed so far; called just before COMMIT, which may still fail."""
+        if not self._taken:
+            return self._pull()
         rows, self._taken = self._taken + self._pull(), []
         return rows
 

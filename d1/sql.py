@@ -16,6 +16,7 @@ from typing import Final
 
 __all__ = [
     "Kind",
+    "Script",
     "Statement",
     "Tables",
     "Token",
@@ -24,7 +25,6 @@ __all__ = [
     "quote_name",
     "tables",
     "tokens",
-    "without_comments",
 ]
 
 CACHE_SIZE: Final = 4096
@@ -64,6 +64,22 @@ class Statement:
     """All or nothing by itself: a read, or a write without the words FAIL, ROLLBACK and RETURNING."""
     is_bulk: bool = False
     """One step of it may be long by itself (schema work, checks, a DELETE without WHERE): not interruptible soon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A text split into statements, with what its runner needs to know at once."""
+
+    statements: tuple[Statement, ...]
+    """At least one, which may be of kind EMPTY."""
+    plain: Statement | None
+    """The only statement, when it is all or nothing by itself and takes its parameters by position."""
+    is_plain_read: bool
+    is_bulk: bool
+    """One step of one of the statements may be long by itself."""
+    only_reads: bool
+    touches_schema: bool
+    """Something else than reads and writes of rows is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +136,34 @@ def quote_name(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def without_comments(sql: str) -> str:
-    """Remove the comment lines that D1 itself removes before it looks whether anything is left."""
-    return _COMMENT_LINE.sub("", sql)
-
-
 def is_only_comment(sql: str) -> bool:
     """Tell whether D1 drops this text silently: blank, or indented comment lines only."""
-    return not sql.strip() or not without_comments(sql).strip()
+    head = sql.lstrip()
+    if head and not head.startswith("--"):
+        return False
+    return not _COMMENT_LINE.sub("", sql).strip()
 
 
 @lru_cache(CACHE_SIZE)
-def parse(sql: str) -> tuple[Statement, ...]:
-    """Split a text into its statements; at least one, which may be of kind EMPTY.
+def parse(sql: str) -> Script:
+    """Split a text into its statements.
 
     A comment after the last semicolon counts as an (EMPTY) statement of its own, whitespace does not.
     """
     if "\0" in sql:
-        return (Statement(sql, "", Kind.EMPTY),)
-    if ";" not in sql:
-        return (_describe(sql),)
-    return tuple(_describe(part) for part in _split(sql))
+        statements = (Statement(sql, "", Kind.EMPTY),)
+    else:
+        statements = tuple(_describe(part) for part in (_split(sql) if ";" in sql else [sql]))
+    only = statements[0] if len(statements) == 1 else None
+    plain = only if only is not None and only.is_plain and not only.parameter_names else None
+    return Script(
+        statements,
+        plain=plain,
+        is_plain_read=plain is not None and plain.kind is Kind.READ,
+        is_bulk=any(statement.is_bulk for statement in statements),
+        only_reads=all(statement.kind is Kind.READ for statement in statements),
+        touches_schema=any(statement.kind not in (Kind.READ, Kind.WRITE) for statement in statements),
+    )
 
 
 def _split(sql: str) -> list[str]:
@@ -234,7 +257,7 @@ def tables(sql: str) -> Tables | None:
     For reads and writes; DDL is `None` too. sqlglot is imported here and not at the top: 150 ms that most programs
     never need.
     """
-    if any(statement.kind not in (Kind.READ, Kind.WRITE) for statement in parse(sql)):
+    if parse(sql).touches_schema:
         return None
     import sqlglot
     from sqlglot import expressions

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from typing import Any, Final, Protocol, cast
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from d1 import errors
 from d1.changes import SqlValue
@@ -12,7 +13,7 @@ from d1.engine import Engine, Outcome, Query
 from d1.engine.estimates import estimate_rows
 from d1.errors import D1ColumnNotFound, D1Error, D1ObjectError, Failure, ObjectFailure
 from d1.sql import is_only_comment
-from d1.values import bind_values, object_order, read_object, read_row
+from d1.values import bind_values, read_objects, read_row
 from workers.compat.proxies import JsDict, JsException
 
 __all__ = ["D1Meta", "D1PreparedStatement", "D1Result", "Tracker", "as_error", "query_of", "result_of"]
@@ -48,102 +49,82 @@ class Tracker(Protocol):
         ...
 
 
-class D1Meta(JsDict):
-    """The figures of one result, a dict readable by attribute.
+_Late = TypeVar("_Late", bound="_LateDict")
 
-    `size_after`, `rows_read` and `rows_written` cost more than most statements, so they are found when they are first
-    looked at. # DIFFERS: the size is that of this moment, and the rows are estimates from the query plan and the
-    indexes (production counts inside its own SQLite).
+
+class _LateDict(JsDict):
+    """A `JsDict` whose entries are made when somebody first looks: most results are thrown away unread.
+
+    Until then it holds the one entry `success`, so that no C code takes it for an empty dict.
     """
 
-    __slots__ = ("_source",)
+    __slots__ = ("_make",)
 
-    def __init__(self, engine: Engine, outcome: Outcome) -> None:
-        super().__init__(
-            served_by=SERVED_BY,
-            duration=outcome.duration_ms,
-            changes=outcome.changes,
-            last_row_id=outcome.last_row_id,
-            changed_db=outcome.is_changed,
-        )
-        object.__setattr__(self, "_source", (engine, outcome))
+    _make: Callable[[], Mapping[str, Any]] | None
 
     def _complete(self) -> None:
-        source = cast("tuple[Engine, Outcome] | None", object.__getattribute__(self, "_source"))
-        if source is None:
-            return
-        object.__setattr__(self, "_source", None)
-        engine, outcome = source
-        read, written = estimate_rows(engine.inspector, outcome)
-        super().__setitem__("size_after", engine.inspector.size_bytes())
-        super().__setitem__("rows_read", read)
-        super().__setitem__("rows_written", written)
+        make = self._make
+        if make is not None:
+            _set_make(self, None)
+            super().clear()
+            super().update(make())
 
     def __missing__(self, key: str) -> Any:
-        if object.__getattribute__(self, "_source") is None:
+        if self._make is None:
             raise KeyError(key)
         self._complete()
         return self[key]
 
-    def __iter__(self) -> Iterator[str]:
-        self._complete()
-        return super().__iter__()
-
-    def __len__(self) -> int:
-        self._complete()
-        return super().__len__()
-
-    def __contains__(self, key: object) -> bool:
-        self._complete()
-        return super().__contains__(key)
-
-    def __eq__(self, other: object) -> bool:
-        self._complete()
-        return super().__eq__(other)
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    __hash__ = None  # type: ignore[assignment] - as every dict
-
-    def __repr__(self) -> str:
-        self._complete()
-        return super().__repr__()
-
     def __reduce__(self) -> tuple[Any, ...]:
         return (JsDict, (dict(self),))
 
-    def __or__(self, other: Any) -> Any:
-        self._complete()
-        return JsDict(super().__or__(other))
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """Return the value of `key`, or `default`."""
-        self._complete()
-        return super().get(key, default)
-
-    def keys(self) -> Any:
-        """Return the names in production's order."""
-        self._complete()
-        return super().keys()
-
-    def values(self) -> Any:
-        """Return the figures."""
-        self._complete()
-        return super().values()
-
-    def items(self) -> Any:
-        """Return names and figures."""
-        self._complete()
-        return super().items()
-
     def copy(self) -> JsDict:
-        """Return a complete plain copy."""
+        """Return a plain shallow copy."""
         return JsDict(self.items())
 
 
-class D1Result(JsDict):
+def _completing(name: str) -> Callable[..., Any]:
+    inherited: Callable[..., Any] = getattr(dict, name)
+
+    @wraps(inherited)
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self._complete()
+        return inherited(self, *args, **kwargs)
+
+    return method
+
+
+_set_make = _LateDict.__dict__["_make"].__set__
+_set_item = dict[str, Any].__setitem__
+
+
+def _late(kind: type[_Late], make: Callable[[], Mapping[str, Any]]) -> _Late:
+    late = kind.__new__(kind)
+    _set_make(late, make)
+    _set_item(late, "success", True)
+    return late
+
+
+for _name in (
+    *("__iter__", "__len__", "__contains__", "__eq__", "__ne__", "__repr__", "__or__", "__ror__", "__ior__"),
+    *("__setitem__", "__delitem__", "__reversed__", "get", "keys", "values", "items", "pop", "popitem"),
+    *("setdefault", "update", "clear"),
+):
+    setattr(_LateDict, _name, _completing(_name))
+
+
+class D1Result(_LateDict):
     """What `run` and `all` return: `success`, `meta` and `results`, by key and by attribute."""
+
+    __slots__ = ()
+
+
+class D1Meta(_LateDict):
+    """The figures of one result, in production's order.
+
+    # DIFFERS: `size_after` is the size when the figures are first looked at; `rows_read` and `rows_written` are
+    estimates from the query plan and the indexes, while production counts inside its own SQLite.
+    """
 
     __slots__ = ()
 
@@ -151,16 +132,15 @@ class D1Result(JsDict):
 class D1PreparedStatement:
     """A statement text with its parameters. Immutable; nothing is parsed before it runs."""
 
-    __slots__ = ("_engine", "_query", "_tracker", "params", "statement")
+    __slots__ = ("_engine", "_tracker", "params", "statement")
 
     def __init__(
         self, engine: Engine, sql: object, params: tuple[SqlValue, ...] = (), tracker: Tracker | None = None
     ) -> None:
         self._engine = engine
-        self._tracker = tracker
         self.statement = sql
         self.params = params
-        self._query = Query(sql, params) if type(sql) is str else None
+        self._tracker = tracker
 
     def bind(self, *values: object) -> D1PreparedStatement:
         """Return a new statement with these parameters instead of the present ones.
@@ -180,14 +160,12 @@ class D1PreparedStatement:
         outcome = self._start()
         if type(outcome) is not Outcome:
             outcome = await self._awaited(outcome)
-        rows = outcome.rows
-        if not rows:
+        if not outcome.rows:
             return None
         columns = [entry[0] for entry in outcome.description or ()]
-        row = read_object(columns, rows[0])
+        (row,) = read_objects(columns, outcome.rows[:1])
         if column is None:
-            order = object_order(columns)
-            return row if order is None else _reordered(row, columns, order)
+            return row
         if column not in row:
             raise D1ColumnNotFound(column)
         return row[column]
@@ -221,13 +199,13 @@ class D1PreparedStatement:
         return rows
 
     def _start(self) -> Outcome | asyncio.Future[Outcome]:
-        query = self._query
-        if query is None:
-            query = query_of(self)
+        sql = self.statement
+        if type(sql) is not str:
+            sql = query_of(self).sql
         try:
-            answer = self._engine.run_one(query)
+            answer = self._engine.run_one(sql, self.params)
         except Failure as failure:
-            raise as_error(failure, query.sql) from failure
+            raise as_error(failure, sql) from failure
         if self._tracker is not None and type(answer) is Outcome:
             self._tracker.advance()
         return answer
@@ -268,18 +246,27 @@ def as_error(failure: Failure, sql: str) -> JsException:
 
 def result_of(engine: Engine, outcome: Outcome) -> D1Result:
     """Convert an outcome to the result object."""
-    rows: list[JsDict] = []
-    if outcome.rows:
+
+    def make() -> dict[str, Any]:
         columns = outcome.columns
-        rows = [read_object(columns, row) for row in outcome.rows]
-        order = object_order(columns)
-        if order is not None:
-            rows = [_reordered(row, columns, order) for row in rows]
-    return D1Result(success=True, meta=D1Meta(engine, outcome), results=rows)
+        results = read_objects(columns, outcome.rows)
+        return {"success": True, "meta": _late(D1Meta, lambda: _figures(engine, outcome)), "results": results}
+
+    return _late(D1Result, make)
 
 
-def _reordered(row: JsDict, columns: Sequence[str], order: Sequence[int]) -> JsDict:
-    return JsDict((columns[place], row[columns[place]]) for place in order)
+def _figures(engine: Engine, outcome: Outcome) -> dict[str, Any]:
+    read, written = estimate_rows(engine.inspector, outcome)
+    return {
+        "served_by": SERVED_BY,
+        "duration": outcome.duration_ms,
+        "changes": outcome.changes,
+        "last_row_id": outcome.last_row_id,
+        "changed_db": outcome.is_changed,
+        "size_after": engine.inspector.size_bytes(),
+        "rows_read": read,
+        "rows_written": written,
+    }
 
 
 def _option(options: object, name: str) -> bool:

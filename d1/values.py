@@ -7,7 +7,7 @@ when read, and a BLOB is read as a list of bytes.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, Final, cast
@@ -16,7 +16,7 @@ from d1.changes import SqlValue
 from d1.errors import D1TypeError
 from workers.compat.proxies import JsDict, JsNull
 
-__all__ = ["MAX_SAFE_INTEGER", "bind_values", "object_order", "read_object", "read_row", "well_formed"]
+__all__ = ["MAX_SAFE_INTEGER", "bind_values", "read_objects", "read_row", "well_formed"]
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 
@@ -28,15 +28,10 @@ def bind_values(values: Sequence[object]) -> tuple[SqlValue, ...]:
         D1TypeError: A value has no SQLite counterpart.
         TypeError: A Python type that cannot cross to JavaScript at all (tuple, bytearray).
     """
-    return tuple([value if type(value) is str else _bind_value(value) for value in values])
+    return tuple([value if type(value) is str else _BINDERS.get(type(value), _bind_other)(value) for value in values])
 
 
-def _bind_value(value: object) -> SqlValue:
-    if value is None:
-        return None
-    convert = _BINDERS.get(type(value))
-    if convert is not None:
-        return convert(value)
+def _bind_other(value: object) -> SqlValue:
     for kind, by_kind in _BINDERS.items():
         if isinstance(value, kind):
             return by_kind(value)
@@ -93,6 +88,7 @@ def _null(_value: object) -> SqlValue:
 
 _BINDERS: Final[dict[type, Callable[[Any], SqlValue]]] = {
     str: _same,
+    type(None): _null,
     bool: float,
     int: _bind_int,
     float: _bind_float,
@@ -149,13 +145,25 @@ def read_row(row: Sequence[Any]) -> list[Any]:
     return values
 
 
-def read_object(names: Sequence[str], row: Sequence[Any]) -> JsDict:
-    """Convert one row to an object; of columns with the same name the last one wins, at the place of the first."""
-    for value in row:
-        kind = cast("type[object]", type(value))
-        if kind is not str and value is not None and (kind is not int or not -1 << 53 < value < 1 << 53):
-            return JsDict(zip(names, read_row(row), strict=True))
-    return JsDict(zip(names, row, strict=True))
+def read_objects(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[JsDict]:
+    """Convert rows to objects; of columns with the same name the last one wins, at the place of the first.
+
+    As in JavaScript, names that look like an array index come first, ascending.
+    """
+    objects: list[JsDict] = []
+    for row in rows:
+        for value in row:
+            kind = cast("type[object]", type(value))
+            if kind is str or value is None or (kind is int and -1 << 53 < value < 1 << 53):
+                continue
+            row = read_row(row)
+            break
+        objects.append(JsDict(zip(columns, row, strict=True)))
+    if columns and min(columns) < ":":  # some name may begin with a digit
+        indexes = sorted({int(name): name for name in columns if _is_array_index(name)}.items())
+        if indexes:
+            return [JsDict({name: one[name] for _, name in indexes} | one) for one in objects]
+    return objects
 
 
 def _read_value(kind: type, value: Any) -> Any:
@@ -166,18 +174,6 @@ def _read_value(kind: type, value: Any) -> Any:
             return None
         return int(value) if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER and value.is_integer() else value
     return list(value)
-
-
-def object_order(names: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the order in which a JavaScript object lists these columns, `None` when it is the given one.
-
-    Names that look like an array index come first, ascending.
-    """
-    indexes = [(int(name), place) for place, name in enumerate(names) if _is_array_index(name)]
-    if not indexes:
-        return None
-    places = [place for _, place in sorted(indexes)]
-    return (*places, *(place for place in range(len(names)) if place not in set(places)))
 
 
 def _is_array_index(name: str) -> bool:

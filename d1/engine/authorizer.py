@@ -142,6 +142,8 @@ class Authorizer:
 
     def __init__(self, own_prefix: str) -> None:
         self.is_user = False
+        self.is_altering = False
+        """ALTER TABLE looks into SQLite's TEMP schema by itself; nobody else may, for capture's objects are there."""
         self.denied_transaction = False
         """Set when BEGIN, COMMIT, SAVEPOINT and the like were refused: they have their own error text."""
         self.denied_table = ""
@@ -182,6 +184,8 @@ class Authorizer:
         return _DENY  # attach, detach, everything TEMP, whatever SQLite adds later
 
     def _table(self, name: str | None, database: str | None) -> int:
+        if database == "temp" and self.is_altering:
+            return _OK
         if is_reserved(name) or database == "temp" or (name is not None and name.startswith(self._own)):
             self.denied_table = name or ""
             return _DENY

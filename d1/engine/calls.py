@@ -11,7 +11,7 @@ from d1.changes import SqlValue
 __all__ = ["Outcome", "Query"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Query:
     """One member of a call: a text (usually one statement) and the parameters of its last statement."""
 
@@ -29,8 +29,13 @@ class Outcome:
     rows: list[tuple[Any, ...]]
     changes: int
     last_row_id: int
-    is_changed: bool
     duration_ms: float
+    is_size_changed: bool = False
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether production would say so: schema work that fits into the present pages does not count."""
+        return self.changes != 0 or self.is_size_changed
 
     @property
     def columns(self) -> list[str]:

@@ -8,17 +8,20 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import Final
+from time import perf_counter
+from typing import Final, TypeVar
 
-from d1.changes import Commit
+from d1.changes import Commit, SqlValue
 from d1.engine.calls import Outcome, Query
 from d1.engine.inspector import Inspector
-from d1.engine.line import Line
+from d1.engine.line import INLINE_BUDGET_S, Line
 from d1.engine.transactions import Clock, Interrupted, Transactions
 from d1.errors import EngineClosed
 from d1.sql import parse
 
 __all__ = ["Engine"]
+
+Result = TypeVar("Result")
 
 _SMALL_FILE_BYTES: Final = 4 * 1024 * 1024
 """Below this size no statement of schema work or bulk deletion takes long."""
@@ -53,7 +56,8 @@ class Engine:
         self._line = Line(self._transactions, on_commit, executor)
         self._inspector = Inspector(path)
         self._is_closed = False
-        self._writes_at_look = 0
+        self._wal = path.with_name(path.name + "-wal")
+        self._next_wal_look = _WRITES_BETWEEN_WAL_LOOKS
         self._is_checkpointing = False
         self._foreign_look: asyncio.TimerHandle | None = None
 
@@ -82,47 +86,64 @@ class Engine:
 
     # calls
 
-    def run_one(self, query: Query) -> Outcome | asyncio.Future[Outcome]:
+    def run_one(self, sql: str, parameters: tuple[SqlValue, ...]) -> Outcome | asyncio.Future[Outcome]:
         """Run a call of one query: at once when it is quick and its turn, else the answer is a future.
 
         Raises:
             Failure: The query failed; a future raises the same.
             EngineClosed: The engine was closed.
         """
-        if self._is_closed:
-            raise EngineClosed(self.path)
-        transactions = self._transactions
-        answer = self._line.submit(
-            query.sql,
-            lambda deadline: transactions.run_one(query, deadline),
-            is_long=self._is_long((query,)),
-        )
-        if transactions.writes - self._writes_at_look > _WRITES_BETWEEN_WAL_LOOKS:
+        transactions, line = self._transactions, self._line
+        script = parse(sql)
+        plain = script.plain
+        if plain is None or line.is_blocked or sql in line.slow or (script.is_bulk and self._is_big()):
+            return self._run_one_in_line(sql, parameters)
+        try:
+            if script.is_plain_read or transactions.is_free:
+                outcome = transactions.alone(plain, parameters, INLINE_BUDGET_S)
+            else:
+                outcome = transactions.run((Query(sql, parameters),), perf_counter() + INLINE_BUDGET_S)[0]
+                if transactions.commit is not None:
+                    line.deliver()
+        except Interrupted:
+            line.remember_slow(sql)
+            return self._run_one_in_line(sql, parameters)
+        if transactions.writes > self._next_wal_look:
             self._look_at_wal()
-        return answer
+        return outcome
+
+    def _run_one_in_line(self, sql: str, parameters: tuple[SqlValue, ...]) -> Outcome | asyncio.Future[Outcome]:
+        transactions, script = self._transactions, parse(sql)
+        plain = script.plain
+        queries = (Query(sql, parameters),)
+
+        def call(deadline: float) -> Outcome:
+            if plain is not None and (script.is_plain_read or transactions.is_free):
+                return transactions.alone(plain, parameters, deadline - perf_counter())
+            return transactions.run(queries, deadline)[0]
+
+        return self._in_line(sql, call, queries)
 
     def run(self, queries: Sequence[Query]) -> list[Outcome] | asyncio.Future[list[Outcome]]:
         """Run a call of several queries, all or nothing; answers as `run_one` does."""
+        run = self._transactions.run
+        key = f"{len(queries)} {queries[0].sql}"
+        return self._in_line(key, lambda deadline: run(queries, deadline), queries)
+
+    def _in_line(
+        self, key: str, call: Callable[[float], Result], queries: Sequence[Query]
+    ) -> Result | asyncio.Future[Result]:
         if self._is_closed:
             raise EngineClosed(self.path)
-        transactions = self._transactions
-        key = ";".join(query.sql for query in queries) if len(queries) < 8 else f"{len(queries)} {queries[0].sql}"
-        answer = self._line.submit(
-            key, lambda deadline: transactions.run(queries, deadline), is_long=self._is_long(queries)
-        )
-        if transactions.writes - self._writes_at_look > _WRITES_BETWEEN_WAL_LOOKS:
+        # one step of schema work or of a bulk deletion may be long, and no step is interrupted
+        is_long = any(parse(query.sql).is_bulk for query in queries) and self._is_big()
+        answer = self._line.submit(key, call, is_long=is_long)
+        if self._transactions.writes > self._next_wal_look:
             self._look_at_wal()
         return answer
 
-    def _is_long(self, queries: Sequence[Query]) -> bool:
-        """Tell whether a call must not be tried on the loop: one step of it may be long, and no step is interrupted."""
-        for query in queries:
-            if any(statement.is_bulk for statement in parse(query.sql)):
-                return self._file_bytes() > _SMALL_FILE_BYTES
-        return False
-
-    def _file_bytes(self) -> int:
-        return _size(self.path) + _size(self.path.with_name(self.path.name + "-wal"))
+    def _is_big(self) -> bool:
+        return _size(self.path) + _size(self._wal) > _SMALL_FILE_BYTES
 
     @property
     def writes(self) -> int:
@@ -206,8 +227,8 @@ class Engine:
 
     def _look_at_wal(self) -> None:
         """Move a grown WAL into the file, off the loop: SQLite's own checkpoints run inside somebody's COMMIT."""
-        self._writes_at_look = self._transactions.writes
-        if self._is_checkpointing or _size(self.path.with_name(self.path.name + "-wal")) < _CHECKPOINT_WAL_BYTES:
+        self._next_wal_look = self._transactions.writes + _WRITES_BETWEEN_WAL_LOOKS
+        if self._is_checkpointing or _size(self._wal) < _CHECKPOINT_WAL_BYTES:
             return
         self._is_checkpointing = True
         self._line.executor.submit(self._checkpoint)
@@ -226,7 +247,7 @@ class Engine:
         """Finish what was accepted and close the file; idempotent."""
         if self._is_closed:
             return
-        self._is_closed = True
+        self._is_closed = self._line.is_blocked = True
         if self._foreign_look is not None:
             self._foreign_look.cancel()
         await self._line.wait_until_idle()

@@ -70,10 +70,13 @@ class Line:
         self._executor = executor
         self._own_executor: ThreadPoolExecutor | None = None
         self._waiting: deque[_Job[Any]] = deque()
-        self._slow: dict[str, None] = {}
+        self.slow: dict[str, None] = {}
+        """Texts that do not fit into the budget."""
         self._idle: asyncio.Future[None] | None = None
         self.is_busy = False
         """Whether a call is running elsewhere or waiting: then everything new must wait too."""
+        self.is_blocked = False
+        """Whether nothing may run without `submit`: the line is busy, or its owner set this for good."""
 
     def submit(self, key: str, call: Callable[[float], Result], *, is_long: bool) -> Result | asyncio.Future[Result]:
         """Run `call(deadline)` now when it is its turn and quick, else return a future of its result.
@@ -82,11 +85,11 @@ class Line:
             Failure: The call failed at once, or too many calls are waiting.
         """
         if not self.is_busy:
-            if not is_long and key not in self._slow:
+            if not is_long and key not in self.slow:
                 try:
                     result = call(perf_counter() + INLINE_BUDGET_S)
                 except Interrupted:
-                    self._remember_slow(key)
+                    self.remember_slow(key)
                 else:
                     if self._transactions.commit is not None:
                         self.deliver()
@@ -100,6 +103,12 @@ class Line:
         else:
             self._start(job)
         return job.answer
+
+    def remember_slow(self, key: str) -> None:
+        """Send calls of this text to the worker directly from now on."""
+        if len(self.slow) >= _MAX_SLOW_TEXTS:
+            del self.slow[next(iter(self.slow))]
+        self.slow[key] = None
 
     def deliver(self) -> None:
         """Hand the captured changes of the last call over, before its caller gets the result."""
@@ -135,16 +144,16 @@ class Line:
     # on the loop
 
     def _start(self, job: _Job[Any]) -> None:
-        self.is_busy = True
+        self.is_busy = self.is_blocked = True
         self.executor.submit(self._run_long, job)
 
     def _finish(self, job: _Job[Any], result: Any, error: BaseException | None, duration_s: float) -> None:
         """Take a worker's result and let the next call in."""
         self.deliver()
         if error is None and duration_s < INLINE_BUDGET_S / 4:
-            self._slow.pop(job.key, None)
+            self.slow.pop(job.key, None)
         elif duration_s > INLINE_BUDGET_S:
-            self._remember_slow(job.key)
+            self.remember_slow(job.key)
         _settle(job.answer, result, error)
         self._pump()
 
@@ -158,29 +167,24 @@ class Line:
             job = self._waiting.popleft()
             if job.answer.cancelled():
                 continue  # its caller has gone, and nothing of it has begun
-            if job.is_long or job.key in self._slow:
+            if job.is_long or job.key in self.slow:
                 self._start(job)
                 return
             try:
                 result = job.call(perf_counter() + INLINE_BUDGET_S)
             except Interrupted:
-                self._remember_slow(job.key)
+                self.remember_slow(job.key)
                 self._start(job)
                 return
-            except Failure as error:
+            except Exception as error:  # whatever it is, it belongs to the caller, and the others must go on
                 _settle(job.answer, None, error)
             else:
                 self.deliver()
                 _settle(job.answer, result, None)
-        self.is_busy = False
+        self.is_busy = self.is_blocked = False
         if self._idle is not None:
             self._idle.set_result(None)
             self._idle = None
-
-    def _remember_slow(self, key: str) -> None:
-        if len(self._slow) >= _MAX_SLOW_TEXTS:
-            del self._slow[next(iter(self._slow))]
-        self._slow[key] = None
 
     # on the worker
 

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from d1 import errors
 from d1.capture import Capture
-from d1.changes import Commit, LoggedRow, RowChange, SqlValue
+from d1.changes import Commit, LoggedRow, Row, RowChange, SqlValue
 from d1.engine.calls import Outcome, Query
 from d1.engine.connection import Connection
 from d1.engine.failures import explain, is_busy, is_interrupted, is_undecodable
@@ -28,6 +28,7 @@ from d1.values import well_formed
 
 __all__ = ["Clock", "Interrupted", "Transactions"]
 
+_MIN_LOOKS: Final = 3
 _RESERVED_RENAME: Final = re.compile(r"\brename\s+to\s+[\"'`\[]?_cf_", re.I)
 _UNSAFE_SCHEMA: Final = re.compile(r"\b(?:fail|rollback|deferrable|deferred)\b", re.I)
 _CONSTRAINTS_VIOLATED: Final = (
@@ -53,6 +54,7 @@ class Transactions:
 
     def __init__(self, path: Path, database: str, clock: Clock) -> None:
         self._deadline = inf
+        self._looks = 0
         self.connection = Connection(path, must_stop=self._must_stop)
         self.capture = Capture(self.connection)
         self.database = database
@@ -60,63 +62,58 @@ class Transactions:
         """The captured changes of the last call; whoever takes them sets `None`."""
         self.writes = 0
         """Committed calls that wrote, since the file was opened."""
+        self.is_free = False
+        """Whether a plain write may be its own transaction: nothing is captured, and it fails as a whole or not."""
         self._clock = clock
         self._raw = self.connection.raw
-        self._execute = self._raw.execute
+        self._cursor = self._raw.cursor()
+        self._own_cursor = self._raw.cursor()
         self._authorizer = self.connection.authorizer
         self._txn = 0
         self._data_version = 0
-        self._is_plain_schema = False
+        self._is_plain_schema = self._is_schema_touched = False
         self._adopt_schema()
 
     def _must_stop(self) -> bool:
-        return perf_counter() > self._deadline
+        """Answer SQLite's progress handler.
+
+        A call that has done little is never stopped, however late it is: then the machine was busy, not the call.
+        """
+        self._looks += 1
+        return self._looks > _MIN_LOOKS and perf_counter() > self._deadline
 
     # running
 
-    def run_one(self, query: Query, deadline: float) -> Outcome:
-        """Run a call of one query; the fast path.
+    def alone(self, statement: Statement, parameters: tuple[SqlValue, ...], budget_s: float) -> Outcome:
+        """Run a call of one plain statement as SQLite's own transaction: a read, or a write when `is_free`.
 
         Raises:
-            Failure: The query is wrong, or violated a constraint.
+            Failure: The statement is wrong, or violated a constraint.
             Interrupted: See the class.
         """
-        statements = parse(query.sql)
-        statement = statements[0]
-        if (
-            len(statements) == 1
-            and statement.is_plain
-            and (statement.kind is Kind.READ or (self._is_plain_schema and not self.capture.is_wanted))
-            and not statement.parameter_names
-        ):
-            # SQLite makes a transaction of a single statement by itself, and faster
-            return self._alone(statement, query, deadline)
-        return self.run((query,), deadline)[0]
-
-    def _alone(self, statement: Statement, query: Query, deadline: float) -> Outcome:
-        raw, authorizer = self._raw, self._authorizer
+        raw, authorizer, cursor = self._raw, self._authorizer, self._cursor
         total, started = raw.total_changes, perf_counter()
-        self._deadline = deadline
+        self._deadline = started + budget_s
+        self._looks = 0
         authorizer.is_user = True
         try:
-            cursor = self._execute(statement.text, query.parameters)
+            cursor.execute(statement.text, parameters)
             rows = cursor.fetchall()
         except (sqlite3.Error, UnicodeEncodeError) as error:
             authorizer.is_user = False
             if _is_text_trouble(error):
-                return self._run_tolerantly((query,), deadline)[0]
+                return self._run_tolerantly((Query(statement.text, parameters),), self._deadline)[0]
             raise self._explained(error, statement) from error
         finally:
             authorizer.is_user = False
-            self._deadline = inf
         changes = raw.total_changes - total
         if changes:
             self.writes += 1
         duration_ms = (perf_counter() - started) * 1000
-        return Outcome(query.sql, cursor.description, rows, changes, cursor.lastrowid or 0, changes != 0, duration_ms)
+        return Outcome(statement.text, cursor.description, rows, changes, cursor.lastrowid or 0, duration_ms)
 
     def run(self, queries: Sequence[Query], deadline: float) -> list[Outcome]:
-        """Run a call of several queries in one transaction; raises as `run_one` does."""
+        """Run a call in one transaction; raises as `alone` does."""
         try:
             return self._run(queries, deadline)
         except _TextTrouble:
@@ -130,21 +127,31 @@ class Transactions:
 
     def _run(self, queries: Sequence[Query], deadline: float) -> list[Outcome]:
         self._deadline = deadline
-        total = self._raw.total_changes
-        is_captured = self.capture.is_wanted
+        self._looks = 0
+        capture, total = self.capture, self._raw.total_changes
+        is_captured, version = capture.is_wanted, self._data_version
+        logged: list[LoggedRow] = []
         try:
             self._begin()
-            logged = self._begin_capture() if is_captured else []
+            if is_captured:
+                capture.begin()
+                version = self._read_data_version()
+                if version != self._data_version:
+                    logged = capture.adopt_foreign_changes()
             outcomes = [self._query(query) for query in queries]
             if is_captured:
-                logged += self.capture.collect()
+                logged += capture.collect()
             self._end()
-        except BaseException:
+        except BaseException as error:
             self._deadline = inf
             self._abandon(is_captured)
+            if isinstance(error, sqlite3.Error):  # capture's own statements can meet the deadline too
+                raise self._explained(error, None) from error
             raise
         self._deadline = inf
-        if self._raw.total_changes != total or any(not _only_reads(query) for query in queries):
+        self._data_version = version
+        self._is_schema_touched = False
+        if self._raw.total_changes != total or not all([parse(query.sql).only_reads for query in queries]):
             self.writes += 1
         if logged:
             self._txn += 1
@@ -153,7 +160,7 @@ class Transactions:
 
     def _begin(self) -> None:
         try:
-            self._execute(self.connection.begin_sql)
+            self._own_cursor.execute(self.connection.begin_sql)
         except sqlite3.Error as error:
             raise self._explained(error, None) from error
 
@@ -161,7 +168,7 @@ class Transactions:
         if not self._raw.in_transaction:
             raise ObjectFailure(_internal_error())
         try:
-            self._execute(self.connection.commit_sql)
+            self._own_cursor.execute(self.connection.commit_sql)
         except sqlite3.IntegrityError as error:
             reason = explain(error, Statement("", "", Kind.OTHER), self._authorizer, self.connection.message_for)
             raise ObjectFailure(_CONSTRAINTS_VIOLATED + reason) from error
@@ -172,96 +179,108 @@ class Transactions:
         self.connection.rollback()
         if is_captured:
             self.capture.rollback()
-        self._adopt_schema()
+        if self._is_schema_touched:
+            self._adopt_schema()
+            self._is_schema_touched = False
 
     def _query(self, query: Query) -> Outcome:
         """Run one member of a call inside the open transaction; several statements give the result of the last."""
-        raw, started = self._raw, perf_counter()
-        total = raw.total_changes - self.capture.own_changes
-        size = None if _only_rows(query) else self.connection.size_pages()
-        statements = parse(query.sql)
-        for statement in statements[:-1]:
-            self._statement(statement, None)
-        last = statements[-1]
-        cursor, rows = self._statement(last, query.parameters)
-        changes = raw.total_changes - self.capture.own_changes - total
-        # as production tells it: schema work that fits into the present pages does not count
-        is_changed = changes != 0 or (size is not None and size != self.connection.size_pages())
+        raw, capture, started = self._raw, self.capture, perf_counter()
+        total = raw.total_changes - capture.own_changes
+        script = parse(query.sql)
+        size = self.connection.size_pages() if script.touches_schema else 0
+        if script.plain is not None and (not capture.is_wanted or capture.lets_pass(script.plain)):
+            rows = self._execute_user(script.plain, query.parameters, is_last=True)
+        else:
+            for statement in script.statements[:-1]:
+                self._statement(statement, (), is_last=False)
+            rows = self._statement(script.statements[-1], query.parameters, is_last=True)
+        cursor = self._cursor
+        description, last_row_id = cursor.description, cursor.lastrowid or 0
+        changes = raw.total_changes - capture.own_changes - total
         duration_ms = (perf_counter() - started) * 1000
-        return Outcome(query.sql, cursor.description, rows, changes, cursor.lastrowid or 0, is_changed, duration_ms)
+        outcome = Outcome(query.sql, description, rows, changes, last_row_id, duration_ms)
+        if script.touches_schema:
+            outcome.is_size_changed = size != self.connection.size_pages()
+        return outcome
 
-    def _statement(self, statement: Statement, parameters: Sequence[SqlValue] | None) -> _Result:
-        """Run one statement; `parameters` is `None` for all but the last of a text."""
+    def _statement(self, statement: Statement, parameters: Sequence[SqlValue], *, is_last: bool) -> list[Row]:
+        """Run one statement of a text, with what its kind needs around it."""
         if statement.kind is Kind.EMPTY:
             raise Failure(errors.NOT_A_STATEMENT)
         if statement.kind is Kind.DDL and _RESERVED_RENAME.search(statement.text):
             raise Failure("not authorized: SQLITE_AUTH")
-        values: Any = parameters or ()
-        if statement.parameter_names and _NAMES_NEED_A_MAPPING:
-            values = _by_name(statement.parameter_names, values)
-
-        def execute() -> _Result:
-            self._authorizer.is_user = True
-            try:
-                cursor = self._execute(statement.text, values)
-                return cursor, cursor.fetchall()
-            finally:
-                self._authorizer.is_user = False
-
+        self._authorizer.is_altering = statement.verb == "ALTER"
         try:
-            result = self.capture.run(statement, execute) if self.capture.is_wanted else execute()
+            if not self.capture.is_wanted:
+                rows = self._execute_user(statement, parameters, is_last=is_last)
+            else:
+                rows = self.capture.run(statement, lambda: self._execute_user(statement, parameters, is_last=is_last))
+        finally:
+            self._authorizer.is_altering = False
+        if statement.kind is Kind.DDL:
+            self._is_schema_touched = True
+            self._adopt_schema()
+        return rows
+
+    def _execute_user(self, statement: Statement, parameters: Sequence[SqlValue], *, is_last: bool) -> list[Row]:
+        """Give a statement to SQLite; only the last one of a text may have parameters."""
+        values: Any = parameters
+        if statement.parameter_names and _NAMES_NEED_A_MAPPING:
+            values = _by_name(statement.parameter_names, parameters)
+        authorizer, cursor = self._authorizer, self._cursor
+        authorizer.is_user = True
+        try:
+            cursor.execute(statement.text, values)
+            return cursor.fetchall()
         except (sqlite3.Error, UnicodeEncodeError) as error:
+            authorizer.is_user = False
             if _is_text_trouble(error):
                 raise _TextTrouble from error
             if not self._raw.in_transaction and not _is_interrupted(error):
                 # OR ROLLBACK or RAISE(ROLLBACK) ended the transaction under the call
                 raise ObjectFailure(_internal_error()) from error
-            if parameters is None and isinstance(error, sqlite3.ProgrammingError):
+            if not is_last and isinstance(error, sqlite3.ProgrammingError):
                 raise Failure(errors.MULTIPLE_WITH_PARAMETERS) from error
             raise self._explained(error, statement) from error
-        if statement.kind is Kind.DDL:
-            self._adopt_schema()
-        return result
+        finally:
+            authorizer.is_user = False
 
     # capture
 
-    def _begin_capture(self) -> list[LoggedRow]:
-        """Start the log; report first what other processes wrote since the last call."""
-        self.capture.begin()
-        return self._foreign_changes()
-
-    def _foreign_changes(self) -> list[LoggedRow]:
-        version: int = self._execute(self.connection.data_version_sql).fetchone()[0]
-        if version == self._data_version:
-            return []
-        self._data_version = version
-        return self.capture.adopt_foreign_changes()
+    def _read_data_version(self) -> int:
+        """Return a number that changes when another connection has written."""
+        self._own_cursor.execute(self.connection.data_version_sql)
+        return self._own_cursor.fetchone()[0]
 
     def look_for_foreign_changes(self) -> None:
         """Notice writes of other processes without a call; `commit` then tells of them."""
-        if not self.capture.is_wanted:
-            return
-        version: int = self._execute(self.connection.data_version_sql).fetchone()[0]
-        if version != self._data_version:
+        if self.capture.is_wanted and self._read_data_version() != self._data_version:
             self._run((), inf)
 
     def watch(self, table: str) -> str | None:
         """Arm capture for a table; see `Capture.watch`."""
-        was_wanted = self.capture.is_wanted
+        is_first = not self.capture.is_wanted
+        self._deadline = inf
         try:
             self._begin()
             name = self.capture.watch(table)
-            if not was_wanted:
-                self._data_version = self._execute(self.connection.data_version_sql).fetchone()[0]
+            version = self._read_data_version()
             self._end()
-        except BaseException:
+        except BaseException as error:
             self._abandon(is_captured=True)
+            if isinstance(error, sqlite3.Error):
+                raise self._explained(error, None) from error
             raise
+        if is_first:
+            self._data_version = version
+        self._refresh()
         return name
 
     def unwatch(self, table: str) -> None:
         """Disarm capture for a table; see `Capture.unwatch`."""
         self.capture.unwatch(table)
+        self._refresh()
 
     def close(self) -> None:
         """Close the connection; nothing may be running."""
@@ -272,6 +291,10 @@ class Transactions:
     def _adopt_schema(self) -> None:
         rows = self.connection.rows("SELECT sql FROM main.sqlite_schema WHERE sql IS NOT NULL")
         self._is_plain_schema = not any(_UNSAFE_SCHEMA.search(sql) for (sql,) in rows)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self.is_free = self._is_plain_schema and not self.capture.is_wanted
 
     def _explained(self, error: BaseException, statement: Statement | None) -> Exception:
         """Return what to raise for `error`."""
@@ -289,8 +312,6 @@ class Transactions:
     def _probe(self, sql: str) -> str | None:
         return self.connection.message_for(sql)
 
-
-_Result = tuple[sqlite3.Cursor, list[tuple[Any, ...]]]
 
 _NAMES_NEED_A_MAPPING: Final = sys.version_info >= (3, 12)
 """Later drivers warn when named parameters are given by position."""
@@ -310,14 +331,6 @@ def _is_text_trouble(error: BaseException) -> bool:
 
 def _is_interrupted(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and is_interrupted(error)
-
-
-def _only_reads(query: Query) -> bool:
-    return all(statement.kind is Kind.READ for statement in parse(query.sql))
-
-
-def _only_rows(query: Query) -> bool:
-    return all(statement.kind in (Kind.READ, Kind.WRITE) for statement in parse(query.sql))
 
 
 def _well_formed_parameters(parameters: Sequence[SqlValue]) -> tuple[SqlValue, ...]:

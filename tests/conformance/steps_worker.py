@@ -116,6 +116,8 @@ def _decode_tagged(value: dict[str, Any], null: Any) -> Any:
             return ERRORS.get(value["cls"], JsException)(value["message"], name=value["cls"])
         case "f32":
             return memoryview(array("f", value["v"]))
+        case "classinst":
+            return type("Foo", (), {"a": 1})()
         case kind:
             raise NotImplementedError(f"no Python value for {kind}")
 

@@ -26,10 +26,10 @@ INEXPRESSIBLE_TAGS = {
     "function": "the recorded text is JavaScript source",
     "symbol": "Python has no symbols",
     "regexp": "a Python pattern is no JavaScript RegExp",
-    "classinst": "an instance of a Python class is not a JavaScript object",
     "i16": "recorded as a view that plain bytes are not",
 }
 INEXPRESSIBLE = {
+    "kv/type-classinst": "an instance of a Python class is not a JavaScript object",
     "kv/put-undefined": NO_UNDEFINED,
     "rpc/undefined-args": NO_UNDEFINED,
     "rpc/retWeird": "Python dicts have no prototype",
