@@ -145,13 +145,17 @@ class Outlet(OutputGate):
     `dispatch(event)` runs an event, `rest()` is told when a socket closed.
     """
 
-    __slots__ = ("_rest", "accepted", "dispatch")
+    __slots__ = ("_dispatch", "_rest", "accepted")
 
     def __init__(self, dispatch: Callable[[Callable[[], object]], None], rest: Callable[[], None]) -> None:
         super().__init__()
-        self.dispatch = dispatch
+        self._dispatch = dispatch
         self.accepted: set[WebSocket] = set()
         self._rest = rest
+
+    def dispatch(self, event: Callable[[], object], /) -> None:
+        """Run `event` as a turn of the object."""
+        self._dispatch(event)
 
     def attach(self, ws: WebSocket) -> None:
         """Note an open accepted socket: the object stays in memory for it."""
