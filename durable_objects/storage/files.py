@@ -61,7 +61,21 @@ _FORBIDDEN_ACTIONS = frozenset(
     )
 )
 _MODULES = frozenset({"fts5", "fts5vocab"})
-_FORBIDDEN_FUNCTIONS = frozenset({"load_extension", "sqlite_version", "sqlite_source_id", "fts3_tokenizer"})
+_FORBIDDEN_FUNCTIONS = frozenset(
+    {
+        "ceiling",
+        "fts3_tokenizer",
+        "json_pretty",
+        "load_extension",
+        "log10",
+        "power",
+        "sqlite_compileoption_get",
+        "sqlite_compileoption_used",
+        "sqlite_source_id",
+        "sqlite_version",
+        "subtype",
+    }
+)
 
 
 class ObjectFile:
@@ -191,6 +205,8 @@ def storage_error(
     text = str(error)
     if "bindings supplied" in text:
         return StorageError("Wrong number of parameter bindings for SQL query.")
+    if text == "query string is too large":
+        return StorageError("statement too long: SQLITE_TOOBIG")
     extended = getattr(error, "sqlite_errorname", None) or "SQLITE_ERROR"
     primary = "_".join(extended.split("_")[:2])
     if "prohibited" in text or text == "not authorized":

@@ -37,6 +37,10 @@ def _position(connection: sqlite3.Connection, sql: str, message: str) -> int | N
     if message.startswith('unrecognized token: "'):
         found = sql.find(message[len('unrecognized token: "') : -1])
         return found if found >= 0 else None
+    if message.startswith("variable number must be between ?1 and ?"):
+        limit = int(message.rpartition("?")[2])
+        numbers = (token for token in _tokens(sql) if re.fullmatch(r"\?\d+", token[0]))
+        return next((token.start() for token in numbers if not 1 <= int(token[0][1:]) <= limit), None)
     if message == "too many SQL variables":
         variables = [token.start() for token in _tokens(sql) if token[0][0] in "?:@$"]
         return variables[100] if len(variables) > 100 else None

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, cast
 
+from durable_objects.errors import StorageError
 from durable_objects.storage.files import ObjectFile, storage_error
 from durable_objects.storage.locate import split_statements
 from durable_objects.storage.transaction import Transactions
@@ -29,6 +30,7 @@ _NOTHING = re.compile(_COMMENT + r";?\s*$", re.S)
 _PARAMETER = re.compile(
     r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|(?P<parameter>[?]|[:@$][A-Za-z_])", re.S
 )
+_INTERNAL_RENAME = re.compile(r"""\bRENAME\s+TO\s+["'`\[]?_cf_""", re.I)
 _READING = frozenset({"SELECT", "VALUES", "EXPLAIN"})
 _TRANSACTION_WORDS = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"})
 _NO_STATEMENT = "SQL code did not contain a statement."
@@ -45,7 +47,7 @@ _CANCELED = "SQLite query was canceled because the database was deleted."
 class _Piece:
     """One statement of a text, looked at once: is it empty, a transaction word, does it only read, does it bind?"""
 
-    __slots__ = ("binds", "counts_rows", "is_empty", "is_transaction", "reads", "sql")
+    __slots__ = ("binds", "counts_rows", "is_empty", "is_transaction", "reads", "renames_to_internal", "sql")
 
     def __init__(self, sql: str) -> None:
         word = cast("re.Match[str]", _FIRST_WORD.match(sql))[1].upper()
@@ -53,6 +55,7 @@ class _Piece:
         self.is_empty = _NOTHING.match(sql) is not None
         self.is_transaction = word in _TRANSACTION_WORDS
         self.reads = word in _READING
+        self.renames_to_internal = word == "ALTER" and _INTERNAL_RENAME.search(sql) is not None
         self.binds = any(match["parameter"] for match in _PARAMETER.finditer(sql))
         self.counts_rows = " from " in " ".join(sql.lower().split())
 
@@ -96,6 +99,8 @@ class SqlStorage:
             raise JsException(_NO_STATEMENT)
         if piece.is_transaction:
             raise JsException(_USE_THE_API)
+        if piece.renames_to_internal:
+            raise StorageError("not authorized: SQLITE_AUTH")  # the authorizer is not told the new name
         if not piece.reads:
             self._transactions.write()
         connection = self._file.connection
