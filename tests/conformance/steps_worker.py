@@ -21,7 +21,7 @@ from typing import Any
 
 from durable_objects import Host, ObjectClass, WebSocketRequestResponsePair
 from durable_objects.ids import DurableObjectId
-from workers import DurableObject, Request, Response
+from workers import Blob, DurableObject, Request, Response
 from workers.compat import web as js
 from workers.compat.proxies import JsException, JsMap, JsRangeError, JsTypeError, error_parts, jsnull
 from workers.compat.websocket import BlobMessage, WebSocket, WebSocketPair
@@ -219,6 +219,55 @@ def _differences_of_object(expected: dict[str, Any], actual: Any, path: str) -> 
 
 def _text_keys(items: list[Any]) -> list[Any]:
     return [[str(key) if isinstance(key, int) else key, item] for key, item in items]
+
+
+# -- what Python cannot say
+
+NO_UNDEFINED = "Python has one None, which the SDK sends as null"
+NO_COUNTERPART = {
+    "function": "the recorded text is JavaScript source",
+    "symbol": "Python has no symbols",
+    "regexp": "a Python pattern is no JavaScript RegExp",
+    "i16": "recorded as a view that plain bytes are not",
+}
+NO_SUCH_METHOD = {
+    "retRegex": "a Python pattern is no JavaScript RegExp",
+    "retSymbol": "Python has no symbols",
+    "retWeird": "Python dicts have no prototype",
+    "retTarget": "the Python SDK has no RpcTarget",
+}
+
+
+def inexpressible(value: Any) -> str | None:
+    """Return why a step has no Python counterpart, None when it has one."""
+    if isinstance(value, list):
+        return next((reason for item in value if (reason := inexpressible(item))), None)
+    if not isinstance(value, dict):
+        return None
+    tag = value.get("$t")
+    if tag in NO_COUNTERPART:
+        return NO_COUNTERPART[tag]
+    if tag == "bigint" and abs(int(value["v"])) < 2**53:
+        return "a small Python int is a number"
+    return _inexpressible_call(value) or next(
+        (reason for key, item in value.items() if key != "expect" and (reason := inexpressible(item))), None
+    )
+
+
+def _inexpressible_call(step: dict[str, Any]) -> str | None:
+    method = str(step.get("call", "")).rpartition(".")[2]
+    if method in NO_SUCH_METHOD:
+        return NO_SUCH_METHOD[method]
+    tags = [item.get("$t") if isinstance(item, dict) else None for item in step.get("args", ())]
+    if method == "put" and tags[1:2] == ["undefined"]:
+        return NO_UNDEFINED
+    if method == "typeName" and "undefined" in tags:
+        return NO_UNDEFINED
+    if method == "typeName" and "map" in tags:
+        return "Python has one dict for Object and Map"
+    if method in {"put", "serializeAttachment"} and "classinst" in tags:
+        return "an instance of a Python class is not a JavaScript object"
+    return None
 
 
 # -- steps
@@ -717,6 +766,12 @@ class Obj(Base):
 
     def retURL(self) -> Any:
         return js.URL("http://a/")
+
+    def retBlob(self) -> Any:
+        return Blob(["x"])
+
+    def retStream(self) -> Any:
+        return Response("stream").body
 
     def retNested(self) -> Any:
         return {"a": {"b": [1, {"c": EPOCH + dt.timedelta(milliseconds=1)}]}, "f": lambda: 3}

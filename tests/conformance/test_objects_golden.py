@@ -21,24 +21,6 @@ if worker is None:
 
 SUITES = ("do-storage", "do-ids-rpc", "do-concurrency", "do-alarms")
 
-NO_UNDEFINED = "Python has one None, which the SDK sends as null"
-INEXPRESSIBLE_TAGS = {
-    "function": "the recorded text is JavaScript source",
-    "symbol": "Python has no symbols",
-    "regexp": "a Python pattern is no JavaScript RegExp",
-    "i16": "recorded as a view that plain bytes are not",
-}
-INEXPRESSIBLE = {
-    "kv/type-classinst": "an instance of a Python class is not a JavaScript object",
-    "kv/put-undefined": NO_UNDEFINED,
-    "rpc/undefined-args": NO_UNDEFINED,
-    "rpc/retWeird": "Python dicts have no prototype",
-    "rpc/retRegex": "a Python pattern is no JavaScript RegExp",
-    "rpc/retSymbol": "Python has no symbols",
-    "rpc/arg-map": "Python has one dict for Object and Map",
-    "rpc/arg-bigint": "a small Python int is a number",
-    "sql/bind-bigint": "a small Python int is a number",
-}
 DIFFERENT = {
     "gate/bcw-other-continuation-blocked": "a recorded deadlock of JavaScript timers, which is not copied",
 }
@@ -57,20 +39,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_objects_answer_as_recorded(recorded: dict[str, Any], tmp_path: Path) -> None:
-    reason = INEXPRESSIBLE.get(recorded["name"]) or DIFFERENT.get(recorded["name"]) or _unusual(recorded)
+    reason = DIFFERENT.get(recorded["name"]) or worker.inexpressible(recorded)
     if reason:
         pytest.skip(reason)
     problems = worker.run_virtually(_OPERATIONS[recorded["op"]](recorded, tmp_path))
     assert not problems, "\n".join(problems)
-
-
-def _unusual(value: Any) -> str | None:
-    """Return why an input of the case has no Python counterpart, if one has not."""
-    if isinstance(value, dict):
-        if value.get("$t") in INEXPRESSIBLE_TAGS:
-            return INEXPRESSIBLE_TAGS[value["$t"]]
-        return next((reason for key, item in value.items() if key != "expect" and (reason := _unusual(item))), None)
-    return next((reason for item in value if (reason := _unusual(item))), None) if isinstance(value, list) else None
 
 
 async def _call(stub: Any, steps: list[Any]) -> dict[str, Any]:
