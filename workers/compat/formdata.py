@@ -16,7 +16,8 @@ from workers.compat.proxies import JsProxy, JsTypeError
 
 __all__ = ["FormData", "encode_multipart", "parse_form"]
 
-_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;\s]*))')
+# A backslash is literal, as in https://datatracker.ietf.org/doc/html/rfc7578#section-4.2 read by browsers.
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*(?:"([^"]*)"|([^;\s]*))')
 _UNSUPPORTED = (
     "Unrecognized Content-Type header value. FormData can only parse the following MIME types: "
     "multipart/form-data, application/x-www-form-urlencoded"
@@ -124,7 +125,7 @@ def encode_multipart(form: FormData) -> tuple[bytes, str]:
 def _parameters(header: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, quoted, plain in _PARAMETER.findall(header):
-        found[name.lower()] = quoted.replace('\\"', '"') if quoted else plain
+        found[name.lower()] = quoted or plain
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from workers.compat import ambient
+from workers.compat.abort import guarded
 from workers.compat.proxies import JsTypeError
 from workers.compat.web import URL, Request, Response
 
@@ -37,6 +38,10 @@ async def fetch(resource: object, init: object = None, /, **options: Any) -> Res
         if init is not None or options or not isinstance(resource, Request)
         else resource
     )
+    return await guarded(request.signal, _sent(request))
+
+
+async def _sent(request: Request) -> Response:
     if request.fetcher is not None:
         answer = await request.fetcher.fetch(request)
         return answer if isinstance(answer, Response) else answer.js_object

@@ -13,12 +13,14 @@ from typing import Any, Final, Generic, Self, TypeVar, cast, overload
 __all__ = [
     "ClassOrInstance",
     "Constructor",
+    "JsArray",
     "JsDict",
     "JsException",
     "JsMap",
     "JsNull",
     "JsProxy",
     "JsRangeError",
+    "JsSet",
     "JsSyntaxError",
     "JsTypeError",
     "PyProxy",
@@ -104,6 +106,12 @@ class JsException(Exception):
     """
 
     default_name = "Error"
+    stackTraceLimit = 10
+
+    @classmethod
+    def new(cls, message: object = "", options: Mapping[str, Any] | None = None) -> Self:
+        """Construct as JavaScript's `new Error(message, {cause})` does."""
+        return cls(message, cause=(options or {}).get("cause"))
 
     def __init__(
         self, message: object = "", *, name: str | None = None, cause: object = None, **properties: object
@@ -277,6 +285,57 @@ class JsMap(dict[Any, Any]):
         return {key: to_py(value) for key, value in self.items()}
 
 
+class JsArray(list[Any]):
+    """A JavaScript array: a list with the methods of both languages."""
+
+    __slots__ = ()
+
+    @property
+    def length(self) -> int:
+        """Number of elements."""
+        return len(self)
+
+    def push(self, *items: Any) -> int:
+        """Append elements; return the new length."""
+        self.extend(items)
+        return len(self)
+
+    def to_py(self, **_options: Any) -> list[Any]:
+        """Return a plain nested list."""
+        return [to_py(item) for item in self]
+
+    def object_values(self) -> list[Any]:
+        """`Object.values(self)`."""
+        return list(self)
+
+
+class JsSet(set[Any]):
+    """A JavaScript Set."""
+
+    __slots__ = ()
+
+    def has(self, item: Any) -> bool:
+        """Say whether the value is present."""
+        return item in self
+
+    def delete(self, item: Any) -> bool:
+        """Remove the value; say whether it was there."""
+        found = item in self
+        self.discard(item)
+        return found
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return len(self)
+
+    def to_py(self, **_options: Any) -> set[Any]:
+        """Return a plain set."""
+        return {to_py(item) for item in self}
+
+
+JsProxy.register(JsArray)
+JsProxy.register(JsSet)
 JsProxy.register(JsDict)
 JsProxy.register(JsMap)
 
@@ -355,9 +414,9 @@ def to_js(
         pairs = [(convert(key), convert(item)) for key, item in cast(Mapping[Any, Any], value).items()]
         return JsMap(pairs) if dict_converter is None else dict_converter(pairs)
     if isinstance(value, (list, tuple)):
-        return [convert(item) for item in cast(Iterable[Any], value)]
+        return JsArray(convert(item) for item in cast(Iterable[Any], value))
     if isinstance(value, (set, frozenset)):
-        return {convert(item) for item in cast(Iterable[Any], value)}
+        return JsSet(convert(item) for item in cast(Iterable[Any], value))
     if default_converter is not None and not isinstance(value, (bytearray, memoryview)) and not callable(value):
         return default_converter(value, convert, _forget)
     return cast(Any, value)
@@ -369,7 +428,7 @@ def to_py(value: Any, /) -> Any:
         return value
     if isinstance(value, JsNull):
         return None
-    if isinstance(value, (JsDict, JsMap, JsProxy)):
+    if isinstance(value, JsProxy):
         return value.to_py()
     if isinstance(value, dict):
         return {key: to_py(item) for key, item in cast(dict[Any, Any], value).items()}

@@ -32,8 +32,8 @@ class Owner(Protocol):
     held: bool
     """True while writes are not committed: what is sent now must wait."""
 
-    def hold(self, release: Callable[[], None]) -> None:
-        """Call `release` after the pending commit, in order; never when it fails."""
+    def hold(self, release: Callable[[], None], lost: Callable[[], None] | None = None) -> None:
+        """Call `release` after the pending commit, in order; `lost` when it fails."""
         ...
 
     def dispatch(self, event: Callable[[], object], /) -> None:
