@@ -58,10 +58,14 @@ class RequestLog:
     def flush(self) -> None:
         """Write what was noted."""
         seen, self._seen = self._seen, []
+        if not seen:
+            return
         now = time.strftime("%H:%M:%S")
-        for method, url, status, seconds in seen:
-            shown = url if url.isprintable() else ascii(url)
-            click.echo(f"[{now}] {method} {shown} {status} ({seconds * 1000:.1f} ms)")
+        lines = [
+            f"[{now}] {method} {url if url.isprintable() else ascii(url)} {status} ({seconds * 1000:.1f} ms)\n"
+            for method, url, status, seconds in seen
+        ]
+        click.echo("".join(lines), nl=False)
 
 
 def run(options: DevOptions) -> int:

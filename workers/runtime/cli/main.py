@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import click
@@ -11,15 +10,23 @@ import click
 __all__ = ["main"]
 
 
-def _version() -> str:
+def _show_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from importlib import metadata  # costs more than everything else here, and nobody else needs it
+
     try:
-        return metadata.version("flarelet")
+        version = metadata.version("flarelet")
     except metadata.PackageNotFoundError:
-        return "(not installed)"
+        version = "(not installed)"
+    click.echo(f"flarelet {version}")
+    context.exit()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version=_version(), prog_name="flarelet")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
 def cli() -> None:
     """Run Cloudflare-style Python Workers on plain CPython."""
 

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
@@ -70,7 +69,7 @@ class HttpProtocol(RequestHandler):
 
     def __init__(self, server: HttpServer, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
-            cast(web.Server, server),
+            cast(Any, server),
             loop=loop,
             keepalive_timeout=_KEEP_ALIVE_S,
             access_log=cast(Any, None),

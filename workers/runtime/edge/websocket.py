@@ -15,6 +15,7 @@ import asyncio
 import base64
 import hashlib
 import logging
+import socket
 from collections.abc import Callable
 
 from workers.compat.websocket import Port, WebSocket, take
@@ -32,6 +33,7 @@ _CLOSE_TIMEOUT_S = 5.0  # for the other half of the close handshake
 _REFUSED_LINGER_S = 1.0  # for a client that broke the protocol to read why
 _ANSWER_GRACE_S = 1.0  # for a handler to answer a client's Close by itself
 _ENCODED_KEPT = 256
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 45, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 3}  # a dead peer is noticed after 90 s
 
 _TEXT, _BINARY, _PING, _CLOSE = Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.CLOSE
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -44,22 +46,38 @@ def accept_key(key: str) -> str:
     return base64.b64encode(hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()).decode("ascii")
 
 
+def _notice_dead_peers(transport: asyncio.Transport) -> None:
+    """Have the kernel ask a silent client whether it is there: a phone that lost its network says no goodbye."""
+    connection = transport.get_extra_info("socket")
+    if connection is None:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE.items():
+        option = getattr(socket, name, None)  # not every system has all of them
+        if option is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 class Outbox:
     """What all sockets of one server have to send in this loop turn."""
 
-    __slots__ = ("_dirty", "_encoded", "_loop", "connections")
+    __slots__ = ("_dirty", "_encoded", "_loop", "connections", "last", "last_frame")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._dirty: list[Connection] = []
         self._encoded: dict[int, tuple[str | bytes, bytes]] = {}
         self.connections: set[Connection] = set()
+        self.last: str | bytes | None = None
+        """The message encoded last, and its frame: what a broadcast asks for again and again."""
+        self.last_frame = b""
 
     def frame(self, data: str | bytes) -> bytes:
         """Return the frame of a message, encoded once per object within a turn."""
         # The entry keeps the object alive, so its id cannot be taken by another one.
         known = self._encoded.get(id(data))
         if known is not None:
+            self.last, self.last_frame = known
             return known[1]
         if isinstance(data, str):
             frame = frames.encode(_TEXT, data.encode("utf-8", "surrogatepass"))
@@ -67,7 +85,7 @@ class Outbox:
             frame = frames.encode(_BINARY, data)
         if len(self._encoded) >= _ENCODED_KEPT:
             self._encoded.clear()
-        self._encoded[id(data)] = (data, frame)
+        self._encoded[id(data)] = self.last, self.last_frame = data, frame
         return frame
 
     def mark(self, connection: Connection) -> None:
@@ -79,6 +97,7 @@ class Outbox:
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
         self._encoded.clear()
+        self.last = None
         last: list[bytes] | None = None
         joined = b""
         for connection in dirty:
@@ -137,6 +156,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
+        _notice_dead_peers(transport)
         self._outbox.connections.add(self)
         if tail:
             self.data_received(tail)
@@ -147,10 +167,10 @@ class Connection(asyncio.Protocol):
         """Queue a message for the client."""
         if self._sent_close:
             return
-        queued = self.queued
+        queued, outbox = self.queued, self._outbox
         if not queued:
-            self._outbox.mark(self)
-        queued.append(self._outbox.frame(data))
+            outbox.mark(self)
+        queued.append(outbox.last_frame if data is outbox.last else outbox.frame(data))
 
     def closed(self, code: int, reason: str, was_clean: bool) -> None:
         """Close towards the client, behind the messages sent so far; without a Close frame when it was not clean."""
