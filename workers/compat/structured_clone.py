@@ -2,8 +2,7 @@
 
 Python -> JavaScript: None null, bool, str, int and float number (beyond 2^53 BigInt), dict Object, list Array, set Set,
 bytes Uint8Array, datetime Date, exception Error. Back: null and undefined None, Object and Map attribute dicts, buffers
-memoryview, Date a naive UTC datetime, whole numbers int. Kinds met only in data written by JavaScript (RegExp, sparse
-arrays, wrapped primitives) are left to the `v8serialize` package, which is slower.
+memoryview, Date a naive UTC datetime, whole numbers int.
 """
 
 from __future__ import annotations

@@ -1,18 +1,18 @@
 """Reading V8 serialization: the value that `structured_clone.serialize`, or JavaScript, wrote.
 
-Kinds met only in data written by JavaScript (RegExp, sparse arrays, wrapped primitives) are left to the `v8serialize`
-package, which is slower.
+Everything V8 15 and workerd write into storage is read here. Holes of arrays are None, wrapped primitives are what they
+wrap; a RegExp, which Python cannot run, is the `v8serialize` package's plain description of it.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import struct
-from collections.abc import Callable, Mapping
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 from workers.compat.js_string import js_string, whole
-from workers.compat.proxies import JsDict, JsException, JsRangeError, JsTypeError
+from workers.compat.proxies import JsDict, JsException, JsRangeError, JsSyntaxError, JsTypeError
 
 __all__ = ["ERROR_TAGS", "VIEW_FORMATS", "deserialize"]
 
@@ -27,6 +27,25 @@ ERROR_TAGS = {
 }
 """Name of a JavaScript error class -> its tag."""
 _ERROR_NAMES = {tag[0]: name for name, tag in ERROR_TAGS.items()}
+_HOST_ERROR = 10  # of the objects that workerd itself writes, the one kind that storage holds
+_HOST_ERROR_NAMES = (
+    "",  # the name follows
+    "Error",
+    "TypeError",
+    "RangeError",
+    "ReferenceError",
+    "SyntaxError",
+    "CompileError",
+    "LinkError",
+    "RuntimeError",
+    "SuspendError",
+    "EvalError",
+    "URIError",
+    "AggregateError",
+    "SuppressedError",
+)
+_ERROR_CLASSES = {"TypeError": JsTypeError, "RangeError": JsRangeError, "SyntaxError": JsSyntaxError}
+_ERROR_OWN = frozenset({"self", "name", "message", "cause", "stack", "properties", "args"})
 VIEW_FORMATS = {
     ord("b"): "b",
     ord("C"): "B",
@@ -42,10 +61,6 @@ VIEW_FORMATS = {
 """Tag of a typed array -> format of the memoryview it becomes."""
 
 
-class _Unsupported(Exception):
-    """The fast decoder met a tag that it leaves to v8serialize."""
-
-
 def deserialize(data: bytes) -> Any:
     """Return the Python value of V8-serialized `data`.
 
@@ -54,8 +69,6 @@ def deserialize(data: bytes) -> Any:
     """
     try:
         return _Reader(data).value()
-    except _Unsupported:
-        return _deserialize_rare(data)
     except (IndexError, struct.error) as error:
         raise ValueError("stored value is not a complete V8 serialization") from error
 
@@ -99,7 +112,7 @@ class _Reader:
             self.position += 1
         read = _READERS.get(tag)
         if read is None:
-            raise _Unsupported
+            raise ValueError(f"stored value is of a kind that Python has no word for (V8 tag {chr(tag)!r})")
         return read(self)
 
     def peek(self) -> int:
@@ -147,10 +160,23 @@ class _Reader:
         self.known.append(items)
         for _ in range(self.varint()):
             if self.peek() == ord("-"):
-                raise _Unsupported  # a hole
-            items.append(self.value())
+                self.position += 1
+                items.append(None)  # a hole
+            else:
+                items.append(self.value())
         self._properties({}, ord("$"))
         self.varint()
+        return items
+
+    def sparse_array(self) -> list[Any]:
+        items: list[Any] = [None] * self.varint()
+        self.known.append(items)
+        found: dict[str, Any] = {}
+        self._properties(found, ord("@"))
+        self.varint()
+        for key, item in found.items():
+            if key.isdecimal() and int(key) < len(items):
+                items[int(key)] = item
         return items
 
     def map(self) -> JsDict:
@@ -173,12 +199,24 @@ class _Reader:
         return found
 
     def buffer(self) -> memoryview:
-        content = memoryview(self.take(self.varint()))
-        self.known.append(content)
+        return self._or_view(self.known_value(memoryview(self.take(self.varint()))))
+
+    def resizable_buffer(self) -> memoryview:
+        size = self.varint()
+        self.varint()  # how far it could grow
+        return self._or_view(self.known_value(memoryview(self.take(size))))
+
+    def _or_view(self, content: memoryview) -> memoryview:
+        """A view is written after its buffer, and after the reference to a buffer that was written before."""
         if self.position < len(self.data) and self.data[self.position] == ord("V"):
             self.position += 1
             return self.view(content)
         return content
+
+    def known_value(self, value: Any) -> Any:
+        """Give the value the next id."""
+        self.known.append(value)
+        return value
 
     def view(self, content: memoryview) -> memoryview:
         kind = self.data[self.position]
@@ -213,14 +251,39 @@ class _Reader:
             elif tag == ord("c"):
                 cause = self.value()
             else:
-                raise _Unsupported
+                raise ValueError("stored value holds a damaged Error")
         self.position += 1
-        kind = {"TypeError": JsTypeError, "RangeError": JsRangeError}.get(name, JsException)
-        self.known[place] = found = kind(message, name=name, cause=cause)
+        self.known[place] = found = _ERROR_CLASSES.get(name, JsException)(message, name=name, cause=cause)
+        return found
+
+    def host_object(self) -> JsException:
+        """An Error as workerd writes it since 2026: kind, message, then its own properties as an object."""
+        if self.varint() != _HOST_ERROR:
+            raise ValueError("stored value is an object of the runtime that Python has no word for")
+        place = len(self.known)
+        self.known.append(None)
+        kind = self.varint()
+        name = _HOST_ERROR_NAMES[kind] if 0 < kind < len(_HOST_ERROR_NAMES) else js_string(self.value())
+        message = js_string(self.value())
+        own: dict[str, Any] = self.value()
+        extra = {key: item for key, item in own.items() if key not in _ERROR_OWN}
+        found = _ERROR_CLASSES.get(name, JsException)(message, name=name, cause=own.get("cause"), **extra)
+        self.known[place] = found
+        return found
+
+    def regexp(self) -> Any:
+        # Imported here: it costs 0.1 s, and most programs never need it.
+        from v8serialize.jstypes import JSRegExp, JSRegExpFlag
+
+        place = len(self.known)
+        self.known.append(None)
+        source = js_string(self.value())
+        self.known[place] = found = JSRegExp(source, JSRegExpFlag(self.varint()))
         return found
 
     def reference(self) -> Any:
-        return self.known[self.varint()]
+        value = self.known[self.varint()]
+        return self._or_view(value) if value.__class__ is memoryview else value
 
 
 _READERS: dict[int, Callable[[_Reader], Any]] = {
@@ -242,25 +305,14 @@ _READERS: dict[int, Callable[[_Reader], Any]] = {
     ord("B"): _Reader.buffer,
     ord("D"): _Reader.date,
     ord("r"): _Reader.error,
+    ord("\\"): _Reader.host_object,
+    ord("R"): _Reader.regexp,
+    ord("a"): _Reader.sparse_array,
+    ord("~"): _Reader.resizable_buffer,
+    ord("x"): lambda reader: reader.known_value(False),
+    ord("y"): lambda reader: reader.known_value(True),
+    ord("n"): lambda reader: reader.known_value(reader.number()),
+    ord("z"): lambda reader: reader.known_value(reader.bigint()),
+    ord("s"): lambda reader: reader.known_value(reader.value()),
     ord("^"): _Reader.reference,
 }
-
-
-def _deserialize_rare(data: bytes) -> Any:
-    import v8serialize  # here only: it costs 0.1 s to import and most programs never need it
-
-    return _from_library(v8serialize.loads(data))
-
-
-def _from_library(value: Any) -> Any:
-    if isinstance(value, float):
-        return whole(value)
-    if isinstance(value, Mapping):
-        pairs = cast(Mapping[Any, Any], value).items()
-        return JsDict({key if isinstance(key, str) else js_string(key): _from_library(item) for key, item in pairs})
-    kind = type(value).__name__
-    if kind == "JSArray":
-        return [_from_library(item) for item in value.array]
-    if kind == "JSUndefinedEnum":
-        return None
-    return value
