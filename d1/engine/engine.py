@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Final, TypeVar
@@ -21,13 +23,16 @@ from d1.sql import parse
 
 __all__ = ["Engine"]
 
+_log = logging.getLogger(__name__)
+
 Result = TypeVar("Result")
 
 _SMALL_FILE_BYTES: Final = 4 * 1024 * 1024
 """Below this size no statement of schema work or bulk deletion takes long."""
 _CHECKPOINT_WAL_BYTES: Final = 4 * 1024 * 1024
 _WRITES_BETWEEN_WAL_LOOKS: Final = 64
-_FOREIGN_LOOK_S: Final = 0.5
+FOREIGN_LOOK_S: Final = 0.5
+"""How often other processes' writes are looked for while tables are watched and nobody calls."""
 
 
 class _SystemClock:
@@ -192,7 +197,7 @@ class Engine:
     def _look_for_foreign_changes_later(self) -> None:
         if self._foreign_look is None:
             loop = asyncio.get_running_loop()
-            self._foreign_look = loop.call_later(_FOREIGN_LOOK_S, self._look_for_foreign_changes)
+            self._foreign_look = loop.call_later(FOREIGN_LOOK_S, self._look_for_foreign_changes)
 
     def _look_for_foreign_changes(self) -> None:
         """Notice other processes' writes while nobody calls; while somebody does, each call notices them first."""
@@ -226,22 +231,32 @@ class Engine:
     # the file
 
     def _look_at_wal(self) -> None:
-        """Move a grown WAL into the file, off the loop: SQLite's own checkpoints run inside somebody's COMMIT."""
+        """Move a grown WAL into the file, off the loop: SQLite's own checkpoints run inside somebody's COMMIT.
+
+        Most of it is copied beside the running calls; for the rest, and to start the WAL anew, the line waits a moment.
+        """
         self._next_wal_look = self._transactions.writes + _WRITES_BETWEEN_WAL_LOOKS
         if self._is_checkpointing or _size(self._wal) < _CHECKPOINT_WAL_BYTES:
             return
         self._is_checkpointing = True
-        self._line.executor.submit(self._checkpoint)
+        self._line.executor.submit(self._checkpoint, asyncio.get_running_loop())
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self, loop: asyncio.AbstractEventLoop) -> None:
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=1)
         try:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error:
-            pass  # somebody else is at it; the next look tries again
+        except sqlite3.Error as error:
+            _log.info("no checkpoint of %s now: %s", self.path.name, error)  # the next look tries again
         finally:
             connection.close()
-            self._is_checkpointing = False
+        with suppress(RuntimeError):  # the loop has ended: so has the engine
+            loop.call_soon_threadsafe(self._restart_wal)
+
+    def _restart_wal(self) -> None:
+        self._is_checkpointing = False
+        if not self._is_closed:
+            transactions = self._transactions
+            self._line.submit("checkpoint", lambda _deadline: transactions.restart_wal(), is_long=True)
 
     async def close(self) -> None:
         """Finish what was accepted and close the file; idempotent."""

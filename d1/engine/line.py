@@ -35,7 +35,9 @@ INLINE_BUDGET_S: Final = 0.004
 """How long one call may hold the loop."""
 _SLICE_S: Final = 0.002
 """How long waiting calls may hold the loop together before others get a turn."""
-_MAX_WAITING: Final = 10_000
+MAX_WAITING: Final = 10_000
+"""Calls waiting for one database beyond which new ones are refused, as production does."""
+QUERY_SECONDS: Final = limit("query_seconds")
 _MAX_SLOW_TEXTS: Final = 512
 _BUSY_TIMEOUT_MS: Final = 5000
 
@@ -95,7 +97,7 @@ class Line:
                         self.deliver()
                     return result
             is_long = True
-        elif len(self._waiting) >= _MAX_WAITING:
+        elif len(self._waiting) >= MAX_WAITING:
             raise Failure(errors.OVERLOADED)
         job = _Job(key, call, asyncio.get_running_loop().create_future(), is_long)
         if self.is_busy:
@@ -194,7 +196,7 @@ class Line:
         started = perf_counter()
         self._transactions.connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
         try:
-            result = job.call(started + limit("query_seconds"))
+            result = job.call(started + QUERY_SECONDS)
         except Interrupted as interrupted:
             is_late = "interrupted" in str(interrupted)
             error = Failure(errors.TIMED_OUT if is_late else f"{interrupted}: SQLITE_BUSY")

@@ -282,6 +282,11 @@ class Transactions:
         self.capture.unwatch(table)
         self._refresh()
 
+    def restart_wal(self) -> None:
+        """Copy the rest of the WAL into the file and begin it anew; does nothing while another process reads."""
+        self._deadline = inf
+        self.connection.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         """Close the connection; nothing may be running."""
         self.connection.close()
