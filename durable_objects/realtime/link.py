@@ -25,6 +25,7 @@ __all__ = ["Client", "Link"]
 
 _LEG_URL = "http://topic/leg"
 _OPEN_TIMEOUT_S = 30.0
+_OPEN_DELAYS_S = (0.0, 0.05)
 _REOPEN_DELAYS_S = (0.0, 0.05, 0.2, 0.8, 3.0)
 
 _log = logging.getLogger(__name__)
@@ -168,7 +169,7 @@ class Link:
     # -- opening
 
     async def _open(self) -> None:
-        for delay in _REOPEN_DELAYS_S if self._reopened else (0.0,):
+        for delay in _REOPEN_DELAYS_S if self._reopened else _OPEN_DELAYS_S:
             if delay:
                 await asyncio.sleep(delay)
             if self._ended and not self._waiting:

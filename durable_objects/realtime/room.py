@@ -39,7 +39,7 @@ __all__ = ["Room"]
 
 _TAG = "realtime-leg"
 _END = ""
-_MAX_TICKETS = 4_096
+_MAX_TICKETS = 32_768  # as many sockets as one object can have: all may be opening at once
 _MAX_WAITING = 1_024
 _DEFAULT_KEEP = 1_000
 _WINDOW = 1_024

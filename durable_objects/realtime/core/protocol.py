@@ -163,7 +163,7 @@ def loads(text: str) -> Any:
         ValueError: `text` is not JSON.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return _parse(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -176,11 +176,11 @@ def dumps(value: object) -> str:
         TypeError: Something in it has no JSON form.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _encode(value)
     except RecursionError as error:
         raise ValueError("value is nested too deeply") from error
     if not text.isascii() and _HALF_SURROGATE.search(text):
-        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+        text = _encode_ascii(value)
     return text
 
 
@@ -191,7 +191,7 @@ def dumps_ascii(value: object) -> str:
         ValueError: A float is not finite, or the value is nested too deeply.
     """
     try:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return _encode_ascii(value)
     except RecursionError as error:
         raise ValueError("value is nested too deeply") from error
 
@@ -260,6 +260,16 @@ def about(error: RealtimeError, *, frame: str, channel: str | None = None, id: s
     return Malformed(error.code, error.message, field=error.field, frame=frame, channel=channel, publish_id=id)
 
 
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+# Made once: json.dumps and json.loads make new ones for every call with options.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_encode_ascii = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_parse = json.JSONDecoder(parse_constant=_no_constant).decode
+
+
 def _bad_field(kind: str, fields: Mapping[str, Any], error: ValidationError) -> Malformed:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     field = _path(first["loc"])
@@ -296,7 +306,3 @@ def _kind(value: object) -> str:
 def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")

@@ -220,3 +220,11 @@ async def test_emptied_storage_begins_a_log_of_its_own(world: Any):
     assert await stub.history(5) == []
     await stub.publish("say", 2, True)
     assert [message["data"] for message in await stub.history(5)] == [2]
+
+
+async def test_thousands_of_connections_may_open_at_once(start: Any):
+    world = await start()
+    clients = [await world.connect() for _ in range(5_000)]
+    for client in clients:
+        client.send({"type": "subscribe", "topic": "doc/1"})
+    assert {(await client.next())["type"] for client in clients} == {"subscribed"}
