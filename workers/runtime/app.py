@@ -114,7 +114,9 @@ class App:
         if main is not None and not main.is_file():
             raise project.error("main", f"{project.settings.main} does not exist")
         host = self._host = Host(self.state / "do", clock=self._clock, random=random)
-        isolate = self._isolate = Isolate(project.name, ModuleSpace(main) if main else None, self._tasks, outbound)
+        space = ModuleSpace(main) if main is not None else None
+        flags = project.settings.compatibility_flags
+        isolate = self._isolate = Isolate(project.name, space, self._tasks, outbound, flags)
         stack.callback(isolate.unload)
         for entry in project.settings.d1_databases:
             self._open_database(entry.binding, entry.local_id)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import ModuleType
 from typing import Any
 
 from workers.compat import ambient, web
 from workers.compat.ambient import Ambient, Env
+from workers.compat.install import install
 from workers.compat.proxies import JsDict, JsProxy, JsTypeError
 from workers.entrypoints import DurableObject, WorkerEntrypoint, WorkflowEntrypoint
 from workers.runtime.loader import ModuleSpace, exported_classes
@@ -53,7 +54,14 @@ class ExecutionContext(JsProxy):
 class Isolate:
     """A Worker that is loaded, or a place for one: a project without `main` has no module."""
 
-    def __init__(self, name: str, space: ModuleSpace | None, tasks: asyncio.TaskGroup, outbound: Outbound) -> None:
+    def __init__(
+        self,
+        name: str,
+        space: ModuleSpace | None,
+        tasks: asyncio.TaskGroup,
+        outbound: Outbound,
+        flags: Sequence[str] = (),
+    ) -> None:
         self.name = name
         self.env = Env({})
         self.ambient = Ambient(self.env, self.wait_until, outbound, name)
@@ -63,6 +71,8 @@ class Isolate:
         self.classes: dict[str, type[Any]] = {}
         self._space = space
         self._tasks = tasks
+        self._flags = tuple(flags)
+        self._uninstall: Callable[[], None] | None = None
         self._pending: set[asyncio.Task[None]] = set()
 
     def load(self) -> None:
@@ -73,6 +83,7 @@ class Isolate:
         """
         if self._space is None:
             return
+        self._uninstall = install(self._flags)
         with ambient.enter(self.ambient):
             self.module = self._space.load()
         self.classes = exported_classes(self.module, (WorkerEntrypoint, DurableObject, WorkflowEntrypoint))
@@ -127,3 +138,5 @@ class Isolate:
         """Remove the Worker's modules from the process."""
         if self._space is not None:
             self._space.unload()
+        if self._uninstall is not None:
+            self._uninstall()

@@ -17,10 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from workers.compat.install import NAMES
+
 __all__ = ["LoadError", "ModuleSpace", "exported_classes"]
 
 # Names the runtime itself answers to: a vendored copy of them in python_modules/ must not take their place.
-_RUNTIME_NAMES = frozenset({"workers", "durable_objects", "d1", "js", "pyodide", "_cloudflare_compat_flags", "asgi"})
+_RUNTIME_NAMES = frozenset({"workers", "durable_objects", "d1", *(name.partition(".")[0] for name in NAMES)})
 
 
 class LoadError(Exception):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import re
 
 import aiohttp
@@ -352,3 +353,21 @@ async def test_a_stream_that_fails_after_its_start_is_cut_short(run, client) -> 
         with pytest.raises(aiohttp.ClientPayloadError):
             async with client.get(url) as answer:
                 await answer.read()
+
+
+async def test_the_javascript_surfaces_exist_for_a_loaded_worker_only(run, client) -> None:
+    source = """
+    from js import Object, Response as JsResponse, URL
+    from pyodide.ffi import to_js
+    from workers import WorkerEntrypoint
+    from _cloudflare_compat_flags import some_flag, other_flag
+
+    class Default(WorkerEntrypoint):
+        async def fetch(self, request):
+            headers = to_js({"x-flags": f"{some_flag} {other_flag}"}, dict_converter=Object.fromEntries)
+            return JsResponse.new(URL.new(request.url).pathname, headers=headers, status=201)
+    """
+    async with run(source, 'compatibility_flags = ["some_flag"]\n') as url, client.get(f"{url}/a") as answer:
+        assert (answer.status, await answer.text(), answer.headers["x-flags"]) == (201, "/a", "True False")
+    with pytest.raises(ImportError):
+        importlib.import_module("js")
