@@ -59,10 +59,6 @@ class Surroundings(Protocol):
     observer: Observer
     random: Random
 
-    def spawn(self, coroutine: Any, context: contextvars.Context) -> asyncio.Task[Any]:
-        """Start a task that the host keeps until it is done."""
-        ...
-
     def retire(self, actor: Actor) -> None:
         """The actor holds nothing any more; a new one may take its place."""
         ...
@@ -127,9 +123,8 @@ class Instance:
         self._spawn(self._turn(kind, work, future))
 
     def _spawn(self, coroutine: Any) -> None:
-        task = self.actor.host.spawn(coroutine, self.context.copy())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        # The instance owns its tasks; each takes itself off the list when it ends, which costs no loop callback.
+        self._tasks.add(self._loop.create_task(coroutine, context=self.context.copy()))
 
     async def _turn(self, kind: str, work: Callable[[Any], Any], future: asyncio.Future[Any] | None) -> None:
         failed = True
@@ -155,6 +150,7 @@ class Instance:
             self._turn_failed(kind, error, future)
         finally:
             self._active -= 1
+            self._tasks.discard(cast("asyncio.Task[Any]", asyncio.current_task(self._loop)))
             self.actor.host.observer.event_finished(self.actor.spec.unique_key, kind, failed)
             self.rest()
 
@@ -213,6 +209,7 @@ class Instance:
             _log.exception("a waitUntil() of a Durable Object failed", extra={"object_id": str(self.actor.id)})
         finally:
             self._background -= 1
+            self._tasks.discard(cast("asyncio.Task[Any]", asyncio.current_task(self._loop)))
             self.rest()
 
     def block(self, callback: Callable[[], Any]) -> asyncio.Future[Any]:
@@ -249,6 +246,7 @@ class Instance:
             # After the result: whoever awaited the section goes on before the events that waited for its end.
             self.gate.unlock(section)
             self._active -= 1
+            self._tasks.discard(cast("asyncio.Task[Any]", asyncio.current_task(self._loop)))
             self.rest()
 
     async def _fetch_outside(self, request: js.Request) -> js.Response:
@@ -356,12 +354,12 @@ class Instance:
         self.actor.ended(self, "evicted")
         return True
 
-    def stop(self, code: int) -> None:
-        """Commit what is written, close sockets with `code` and end: the runtime stops."""
+    def stop(self, code: int) -> list[asyncio.Task[Any]]:
+        """Commit what is written, close sockets with `code` and end; return the tasks that are still ending."""
         if self.transactions.is_open and not self.transactions.pins:
             self.commit()
         if self.broken is not None:
-            return
+            return []
         self.broken = ObjectReset("The runtime is shutting down.")
         self.outlet.discard()
         for ws in list(self.outlet.accepted):
@@ -370,6 +368,7 @@ class Instance:
         for future in list(self._pending):
             self._refuse(future, cross(self.broken))
         self.actor.ended(self, "closed")
+        return list(self._tasks)
 
 
 class Actor:
@@ -398,7 +397,7 @@ class Actor:
             self.instance = None
             if instance.target is not None:
                 self.host.observer.object_stopped(self.spec.unique_key, str(self.id), reason)
-            if not len(self.hibernation):
+            if self.hibernation.is_blank:
                 self.host.retire(self)
 
     # -- calls
@@ -430,8 +429,16 @@ class Actor:
             if limit is None:
                 return None
             given = (self.hibernation.end(socket), *args)
-            return getattr(target, handler)(*(given if limit < 0 else given[:limit]))
+            result = getattr(target, handler)(*(given if limit < 0 else given[:limit]))
+            return result if self.hibernation.event_timeout_ms is None else self._limited(result)
         return self._handle_end(target, handler, limit, socket, args)
+
+    async def _limited(self, result: Any) -> None:
+        """Await a socket handler for no longer than the limit the object has set."""
+        limit_ms = self.hibernation.event_timeout_ms
+        if inspect.isawaitable(result):
+            async with asyncio.timeout(None if limit_ms is None else limit_ms / 1000):
+                await result
 
     async def _handle_end(
         self, target: Any, handler: str, limit: int | None, socket: Any, args: tuple[object, ...]
@@ -439,9 +446,7 @@ class Actor:
         try:
             if limit is not None:
                 given = (self.hibernation.end(socket), *args)
-                result = getattr(target, handler)(*(given if limit < 0 else given[:limit]))
-                if inspect.isawaitable(result):
-                    await result
+                await self._limited(getattr(target, handler)(*(given if limit < 0 else given[:limit])))
         finally:
             self.hibernation.forget(socket)
 
@@ -470,6 +475,7 @@ class Actor:
             instance.storage.write_alarm(None)
 
     def _alarm_done(self, instance: Instance, done: asyncio.Future[Any], at_ms: int) -> None:
+        self.alarms.finished(str(self.id))
         if done.cancelled() or done.exception() is None:
             return
         was_running, instance.alarm.is_running = instance.alarm.is_running, False
@@ -477,8 +483,8 @@ class Actor:
         if (was_running or instance.broken is not None) and not self.alarms.failed(str(self.id), at_ms):
             self.wake().submit("alarm", lambda _target: self.wake().storage.write_alarm(None), None)
 
-    def stop(self, code: int) -> None:
-        """Close sockets and end the instance: the runtime stops."""
-        if self.instance is not None:
-            self.instance.stop(code)
+    def stop(self, code: int) -> list[asyncio.Task[Any]]:
+        """Close sockets and end the instance; return the tasks that are still ending."""
+        tasks = self.instance.stop(code) if self.instance is not None else []
         self.hibernation.close_all(code, "")
+        return tasks

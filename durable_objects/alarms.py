@@ -40,12 +40,13 @@ class AlarmInvocationInfo(JsDict):
 
 
 class _Entry:
-    __slots__ = ("at_ms", "failures", "name", "timer")
+    __slots__ = ("at_ms", "failures", "is_due", "name", "timer")
 
     def __init__(self, at_ms: int, name: str | None) -> None:
         self.at_ms = at_ms
         self.name = name
         self.failures = 0
+        self.is_due = False
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -60,6 +61,7 @@ class Alarms:
         self._random = random
         self._fire = fire
         self._entries: dict[str, _Entry] = {}
+        self._running: set[str] = set()
         self._connection: sqlite3.Connection | None = None
 
     def load(self) -> None:
@@ -87,10 +89,18 @@ class Alarms:
         else:
             self._schedule(object_id, name, at_ms)
 
+    def finished(self, object_id: str) -> None:
+        """The handler of an object is over: the next alarm may fire."""
+        self._running.discard(object_id)
+        entry = self._entries.get(object_id)
+        if entry is not None and entry.is_due:
+            entry.is_due = False
+            self._due(object_id, entry)
+
     def failed(self, object_id: str, at_ms: int) -> bool:
         """Plan a retry of the alarm that fired for `at_ms`; False when none is left and it must be unset."""
         entry = self._entries.get(object_id)
-        if entry is None or entry.at_ms != at_ms or entry.timer is not None:
+        if entry is None or entry.at_ms != at_ms or entry.timer is not None or object_id in self._running:
             return True  # the handler set another alarm, or deleted this one
         entry.failures += 1
         if entry.failures > MAX_RETRIES:
@@ -123,6 +133,10 @@ class Alarms:
             self._arm(object_id, entry)
             return
         entry.timer = None
+        if object_id in self._running:
+            entry.is_due = True  # set by a handler that still runs: handlers of one object never overlap
+            return
+        self._running.add(object_id)
         self._fire(object_id, entry.name, entry.at_ms, entry.failures)
 
     def _drop(self, object_id: str) -> None:

@@ -113,12 +113,12 @@ class OutputGate:
 
     def __init__(self) -> None:
         self.held = False
-        self._queued: list[Callable[[], None]] = []
+        self._queued: list[tuple[Callable[[], None], Callable[[], None] | None]] = []
 
-    def hold(self, release: Callable[[], None]) -> None:
-        """Call `release` when the pending writes are committed; at once when there are none."""
+    def hold(self, release: Callable[[], None], lost: Callable[[], None] | None = None) -> None:
+        """Call `release` when the pending writes are committed, at once when there are none; `lost` when they fail."""
         if self.held:
-            self._queued.append(release)
+            self._queued.append((release, lost))
         else:
             release()
 
@@ -127,7 +127,7 @@ class OutputGate:
         position = 0
         queued = self._queued
         while position < len(queued):
-            release = queued[position]
+            release, _ = queued[position]
             position += 1
             release()
         queued.clear()
@@ -135,8 +135,11 @@ class OutputGate:
 
     def discard(self) -> None:
         """The writes are lost: nothing that depends on them may leave."""
-        self._queued.clear()
+        queued, self._queued = self._queued, []
         self.held = False
+        for _, lost in queued:
+            if lost is not None:
+                lost()
 
 
 class Outlet(OutputGate):

@@ -90,7 +90,8 @@ class Hibernation:
         self.event_timeout_ms: int | None = None
         self._sockets: dict[_Socket, None] = {}
         self._by_tag: dict[str, dict[_Socket, None]] = {}
-        self._newest_first: list[WebSocket] | None = None
+        self._lists: dict[str | None, list[WebSocket]] = {}
+        """What `sockets` answered since the last change; None is the list without a tag."""
         self._owner: Owner | None = None
         self._era = 0
 
@@ -101,7 +102,7 @@ class Hibernation:
         """A new instance begins: its sockets are new objects on the old connections."""
         self._era += 1
         self._owner = owner
-        self._newest_first = None
+        self._lists.clear()
 
     def accept(self, ws: object, tags: object) -> None:
         """Take over one end for this object.
@@ -124,16 +125,23 @@ class Hibernation:
         self._sockets[socket] = None
         for name in names:
             self._by_tag.setdefault(name, {})[socket] = None
-        self._newest_first = None
+        self._lists.clear()
         adopt(ws, socket, self._owner)
 
     def sockets(self, tag: str | None = None) -> list[WebSocket]:
-        """Return the open and closing sockets: newest first, with a tag oldest first."""
-        if tag is not None:
-            return [self.end(socket) for socket in self._by_tag.get(tag, ())]
-        if self._newest_first is None:
-            self._newest_first = [self.end(socket) for socket in reversed(self._sockets)]
-        return self._newest_first.copy()
+        """Return the open and closing sockets, newest first, with a tag oldest first; the list is not the caller's."""
+        found = self._lists.get(tag)
+        if found is None:
+            chosen = reversed(self._sockets) if tag is None else self._by_tag.get(tag, ())
+            found = [self.end(socket) for socket in chosen]
+            if found:
+                self._lists[tag] = found
+        return found
+
+    @property
+    def is_blank(self) -> bool:
+        """True when nothing here needs to be remembered without an instance."""
+        return not self._sockets and self.auto_response is None and self.event_timeout_ms is None
 
     def end(self, socket: _Socket) -> WebSocket:
         """Return the WebSocket that the current instance sees."""
@@ -166,7 +174,7 @@ class Hibernation:
                 del listed[socket]
                 if not listed:
                     del self._by_tag[name]
-            self._newest_first = None
+            self._lists.clear()
 
     def set_auto_response(self, pair: object) -> None:
         """Set the automatic response; a missing argument unsets it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
@@ -49,8 +48,8 @@ class _Directory:
 class Host:
     """Runs Durable Objects in the current event loop.
 
-    It owns every task of its objects: `spawn` keeps a reference until the task is done, `close` ends them all.
-    Files are `<root>/<unique key>/<hex id>.sqlite`, alarms `<root>/<unique key>/metadata.sqlite`.
+    Each live object owns its tasks; `close` ends them all. Files are `<root>/<unique key>/<hex id>.sqlite`, alarms
+    `<root>/<unique key>/metadata.sqlite`.
     """
 
     def __init__(
@@ -66,7 +65,6 @@ class Host:
         self.observer: Observer = observer or NullObserver()
         self.random: Random = random or SystemRandom()
         self._directories: dict[str, _Directory] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._is_started = False
         self._is_closed = False
 
@@ -93,14 +91,12 @@ class Host:
         if self._is_closed:
             return
         self._is_closed = True
+        tasks: list[asyncio.Task[Any]] = []
         for directory in self._directories.values():
             for actor in list(directory.actors.values()):
-                actor.stop(code)
+                tasks += actor.stop(code)
             directory.alarms.close()
-        current = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not current]
-        for task in tasks:
-            task.cancel()
+        tasks = [task for task in tasks if task is not asyncio.current_task()]
         if tasks:
             await asyncio.wait(tasks, timeout=_STOP_LIMIT_S)
 
@@ -126,13 +122,6 @@ class Host:
         return list(self._directories[unique_key].actors.values())
 
     # -- what actors ask for
-
-    def spawn(self, coroutine: Any, context: contextvars.Context) -> asyncio.Task[Any]:
-        """Start a task and keep it until it is done."""
-        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(coroutine, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     def retire(self, actor: Actor) -> None:
         """Forget an actor without instance and sockets."""

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Generator
 from typing import Any, Protocol, cast
 
+from durable_objects.errors import ObjectReset
 from durable_objects.ids import DurableObjectId
 from durable_objects.rpc import clone, cross
 from workers.compat import web as js
@@ -148,7 +149,7 @@ class DurableObjectStub(JsProxy):
         owner = current_owner.get()
         if owner is not None and owner.held:
             # The caller is an object with uncommitted writes: its call is output too.
-            owner.hold(lambda: self._send(begin, future))
+            owner.hold(lambda: self._send(begin, future), lambda: _lose(future))
         else:
             self._send(begin, future)
         return future
@@ -175,3 +176,10 @@ class DurableObjectStub(JsProxy):
 
     def __repr__(self) -> str:
         return f"DurableObjectStub({self.id!r})"
+
+
+def _lose(future: asyncio.Future[Any]) -> None:
+    """The call was never sent: the writes it waited for were not committed."""
+    if not future.done():
+        future.set_exception(ObjectReset("The calling Durable Object was reset before this call was sent."))
+        future.exception()

@@ -255,11 +255,12 @@ def inexpressible(value: Any) -> str | None:
 
 
 def _inexpressible_call(step: dict[str, Any]) -> str | None:
-    method = str(step.get("call", "")).rpartition(".")[2]
+    path = str(step.get("call", ""))
+    method = path.rpartition(".")[2]
     if method in NO_SUCH_METHOD:
         return NO_SUCH_METHOD[method]
     tags = [item.get("$t") if isinstance(item, dict) else None for item in step.get("args", ())]
-    if method == "put" and tags[1:2] == ["undefined"]:
+    if path in {"ctx.storage.put", "txn.put"} and tags[1:2] == ["undefined"]:
         return NO_UNDEFINED
     if method == "typeName" and "undefined" in tags:
         return NO_UNDEFINED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,7 @@ if worker is None:
 
 SUITES = ("do-storage", "do-ids-rpc", "do-concurrency", "do-alarms")
 
-DIFFERENT = {
-    "gate/bcw-other-continuation-blocked": "a recorded deadlock of JavaScript timers, which is not copied",
-}
+TIMER_DEADLOCK = "a recorded deadlock of JavaScript timers, which is not copied"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -39,11 +38,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_objects_answer_as_recorded(recorded: dict[str, Any], tmp_path: Path) -> None:
-    reason = DIFFERENT.get(recorded["name"]) or worker.inexpressible(recorded)
+    reason = worker.inexpressible(recorded) or _timer_deadlock(recorded)
     if reason:
         pytest.skip(reason)
     problems = worker.run_virtually(_OPERATIONS[recorded["op"]](recorded, tmp_path))
     assert not problems, "\n".join(problems)
+
+
+def _timer_deadlock(recorded: dict[str, Any]) -> str | None:
+    """A section that takes no 30 seconds and yet ran into their limit: its timer waited behind another call's."""
+    waits = [int(wait) for wait in re.findall(r'"(?:sleep|extio)": (\d+)', json.dumps(recorded))]
+    ran_out = "blockConcurrencyWhile() in a Durable Object waited for too long" in json.dumps(recorded["expect"])
+    return TIMER_DEADLOCK if ran_out and sum(waits) < 30_000 else None
 
 
 async def _call(stub: Any, steps: list[Any]) -> dict[str, Any]:
