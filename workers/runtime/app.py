@@ -35,7 +35,7 @@ from workers.runtime.loader import ModuleSpace
 if TYPE_CHECKING:
     from durable_objects.realtime.binding import Realtime
 
-__all__ = ["App", "StateInUse"]
+__all__ = ["App", "StateError", "StateInUse"]
 
 _D1_KEY = "miniflare-D1DatabaseObject"
 _DRAIN_S = 3.0
@@ -43,7 +43,11 @@ _DRAIN_S = 3.0
 _REALTIME_PATH = re.compile(r"^https?://[^/]+/(?:api/(?:v1/public/)?realtime|v1/realtime|realtime|internal/hooks/rpc)")
 
 
-class StateInUse(Exception):
+class StateError(Exception):
+    """The state folder or a file in it cannot be used; the text is one line for the person at the terminal."""
+
+
+class StateInUse(StateError):
     """Another process has the state folder open; two writers would lose each other's data."""
 
     def __init__(self, folder: Path) -> None:
@@ -152,7 +156,10 @@ class App:
     def _open_database(self, binding: str, local_id: str) -> None:
         feed = ChangeFeed()
         path = self.state / "d1" / _D1_KEY / f"{IdFactory(_D1_KEY).from_name(local_id)}.sqlite"
-        engine = Engine.open(path, name=binding, on_commit=feed.committed, clock=self._clock)
+        try:
+            engine = Engine.open(path, name=binding, on_commit=feed.committed, clock=self._clock)
+        except Exception as error:  # a task root: whatever SQLite says about a file it cannot read
+            raise StateError(f"the database of {binding} cannot be opened: {error} ({path})") from error
         database = D1Database(engine, binding)
         feed.attach(engine, database)
         self._feeds[binding] = feed
@@ -255,12 +262,15 @@ def _lock(folder: Path) -> Callable[[], None]:
     Raises:
         StateInUse: Another process has claimed it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".flarelet.lock").open("a")
+    except OSError as error:
+        raise StateError(f"{folder} cannot hold state: {error.strerror}") from error
     try:
         import fcntl
     except ImportError:  # Windows: SQLite's own locks are what there is
-        return lambda: None
-    file = (folder / ".flarelet.lock").open("a")
+        return file.close
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from durable_objects.ids import IdFactory
 from workers.runtime.testing import DevProcess
 from workers.runtime.testing.process import ProcessFailed
 
@@ -172,3 +173,27 @@ def test_unknown_keys_and_unserved_bindings_are_warnings(write, tmp_path) -> Non
 async def test_a_process_that_ends_before_it_is_ready_fails_with_its_output(write, tmp_path) -> None:
     with pytest.raises(ProcessFailed, match="ZeroDivisionError"):
         await DevProcess(write("x = 1 / 0"), tmp_path / "state").start()
+
+
+def test_state_that_cannot_be_used_is_said_in_one_line(write, tmp_path) -> None:
+    config = write("from workers import *", '[[d1_databases]]\nbinding = "DB"\n')
+    (tmp_path / "file").write_text("")
+    status, _, error = dev("--config", str(config), "--persist-to", "file", "--port", "0", cwd=tmp_path)
+    assert (status, error) == (1, "error: file/v3 cannot hold state: Not a directory\n")
+    name = IdFactory("miniflare-D1DatabaseObject").from_name("DB")
+    path = tmp_path / "state/v3/d1/miniflare-D1DatabaseObject" / f"{name}.sqlite"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not a database" * 500)
+    status, _, error = dev("--config", str(config), "--persist-to", "state", "--port", "0", cwd=tmp_path)
+    assert status == 1
+    assert error.startswith("error: the database of DB cannot be opened: file is not a database (")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("address", ["nonsense..host", "192.0.2.1"])
+def test_an_address_that_is_not_ours_is_said_in_one_line(write, tmp_path, address: str) -> None:
+    config = write("from workers import *\nclass Default(WorkerEntrypoint):\n    def fetch(self): ...")
+    status, _, error = dev("--config", str(config), "--ip", address, "--port", "0", cwd=tmp_path)
+    assert status == 1
+    assert error.startswith(f"error: cannot listen on {address}:")
+    assert error.count("\n") == 1

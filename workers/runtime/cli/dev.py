@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from workers.runtime.app import App, StateInUse
+from workers.runtime.app import App, StateError
 from workers.runtime.config.load import ConfigError, Project, load
 from workers.runtime.edge.outbound import OutboundClient
 from workers.runtime.edge.server import BindError
@@ -77,7 +77,7 @@ def run(options: DevOptions) -> int:
     )
     try:
         asyncio.run(_serve(options))
-    except (ConfigError, BindError, StateInUse) as error:
+    except (ConfigError, BindError, StateError) as error:
         click.echo(f"error: {error}", err=True)
         return 1
     except LoadError as error:

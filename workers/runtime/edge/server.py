@@ -91,8 +91,9 @@ class Edge:
                 raise BindError(
                     f"{where} is already in use (another flarelet or wrangler?); choose another with --port"
                 ) from error
-            reason = error.strerror or str(error)
-            raise BindError(f"cannot listen on {where}: {reason}") from error
+            raise BindError(f"cannot listen on {where}: {error.strerror or error}") from error
+        except UnicodeError as error:
+            raise BindError(f"cannot listen on {self._host}: that is not a host name") from error
         bound = self._server.sockets[0].getsockname()
         name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)
         if ":" in name and not name.startswith("["):
