@@ -180,7 +180,7 @@ def cross(error: BaseException, **properties: object) -> BaseException:
     name, message = error_parts(error)
     if kind is None:
         return JsException(message, name=name, **properties)
-    crossed = kind.__new__(kind)
+    crossed = kind.__new__(kind, *error.args)  # not __init__: the user's own may want other arguments
     crossed.args = error.args
     crossed.__dict__.update(error.__dict__)
     own = dict(cast("dict[str, object]", getattr(error, "properties", {})))
