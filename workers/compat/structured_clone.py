@@ -43,6 +43,20 @@ class DataCloneError(JsException):
 # -- writing
 
 
+class _Seen:
+    """The objects written so far; V8 numbers them in this order."""
+
+    __slots__ = ("numbers", "objects")
+
+    def __init__(self) -> None:
+        self.numbers: dict[int, int] = {}
+        self.objects: list[object] = []  # kept alive: another object could get the identity of a freed one
+
+    def add(self, value: object) -> None:
+        self.numbers[id(value)] = len(self.objects)
+        self.objects.append(value)
+
+
 def serialize(value: object) -> bytes:
     """Return the V8 serialization of `value`.
 
@@ -51,7 +65,7 @@ def serialize(value: object) -> bytes:
         JsTypeError: It holds a tuple or bytearray, which the SDK refuses.
     """
     out = bytearray(_HEADER)
-    _write(out, value, {})
+    _write(out, value, _Seen())
     return bytes(out)
 
 
@@ -62,22 +76,22 @@ def _varint(out: bytearray, number: int) -> None:
     out.append(number)
 
 
-def _write(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _write(out: bytearray, value: Any, seen: _Seen) -> None:
     writer = _WRITERS.get(value.__class__)
     if writer is None:
         writer = _writer_for(value)
     writer(out, value, seen)
 
 
-def _write_null(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _write_null(out: bytearray, value: Any, seen: _Seen) -> None:
     out += b"0"
 
 
-def _write_bool(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _write_bool(out: bytearray, value: Any, seen: _Seen) -> None:
     out += b"T" if value else b"F"
 
 
-def _write_int(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _write_int(out: bytearray, value: Any, seen: _Seen) -> None:
     if -_SMI_LIMIT <= value < _SMI_LIMIT:
         out += b"I"
         _varint(out, (value << 1) ^ (value >> 31) if value >= 0 else ((-value) << 1) - 1)
@@ -92,7 +106,7 @@ def _write_int(out: bytearray, value: Any, seen: dict[int, int]) -> None:
         out += magnitude.to_bytes(size, "little")
 
 
-def _write_float(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _write_float(out: bytearray, value: Any, seen: _Seen) -> None:
     if value.is_integer() and -_SMI_LIMIT <= value < _SMI_LIMIT and (value or math.copysign(1, value) > 0):
         _write_int(out, int(value), seen)
     else:
@@ -100,7 +114,7 @@ def _write_float(out: bytearray, value: Any, seen: dict[int, int]) -> None:
         out += _DOUBLE.pack(value)
 
 
-def _write_str(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _write_str(out: bytearray, value: Any, seen: _Seen) -> None:
     try:
         encoded = value.encode("latin-1")
     except UnicodeEncodeError:
@@ -117,18 +131,18 @@ def _write_str(out: bytearray, value: Any, seen: dict[int, int]) -> None:
     out += encoded
 
 
-def _is_reference(out: bytearray, value: object, seen: dict[int, int]) -> bool:
-    """Write a back reference when the object was written before; else give it the next id."""
-    number = seen.get(id(value))
+def _is_reference(out: bytearray, value: object, seen: _Seen) -> bool:
+    """Write a back reference when the object was written before; else give it the next number."""
+    number = seen.numbers.get(id(value))
     if number is None:
-        seen[id(value)] = len(seen)
+        seen.add(value)
         return False
     out += b"^"
     _varint(out, number)
     return True
 
 
-def _write_list(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _write_list(out: bytearray, value: Any, seen: _Seen) -> None:
     if _is_reference(out, value, seen):
         return
     out += b"A"
@@ -139,7 +153,7 @@ def _write_list(out: bytearray, value: Any, seen: dict[int, int]) -> None:
     _varint(out, len(value))
 
 
-def _write_dict(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _write_dict(out: bytearray, value: Any, seen: _Seen) -> None:
     if _is_reference(out, value, seen):
         return
     out += b"o"
@@ -153,7 +167,7 @@ def _write_dict(out: bytearray, value: Any, seen: dict[int, int]) -> None:
     _varint(out, len(value))
 
 
-def _write_map(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _write_map(out: bytearray, value: Any, seen: _Seen) -> None:
     if _is_reference(out, value, seen):
         return
     out += b";"
@@ -164,7 +178,7 @@ def _write_map(out: bytearray, value: Any, seen: dict[int, int]) -> None:
     _varint(out, len(value) * 2)
 
 
-def _write_set(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _write_set(out: bytearray, value: Any, seen: _Seen) -> None:
     if _is_reference(out, value, seen):
         return
     out += b"'"
@@ -174,28 +188,21 @@ def _write_set(out: bytearray, value: Any, seen: dict[int, int]) -> None:
     _varint(out, len(value))
 
 
-def _write_bytes(out: bytearray, value: Any, seen: dict[int, int]) -> None:
-    if id(value) not in seen:
-        seen[-1 - id(value)] = len(seen)  # the buffer under the view takes an id of its own
-        out += b"B"
-        _varint(out, len(value))
-        out += value
-        seen[id(value)] = len(seen)
-        out += b"VB\0"
-        _varint(out, len(value))
-        out += b"\0"
-    else:
+def _write_bytes(out: bytearray, value: Any, seen: _Seen) -> None:
+    _write_view(out, value, value, ord("B"), seen)
+
+
+def _write_memoryview(out: bytearray, value: Any, seen: _Seen) -> None:
+    kind = ord("B") if value.format == "B" else _VIEW_TAGS.get(value.format, ord("B"))
+    _write_view(out, value, bytes(value), kind, seen)
+
+
+def _write_view(out: bytearray, value: object, content: bytes, kind: int, seen: _Seen) -> None:
+    if id(value) in seen.numbers:
         _is_reference(out, value, seen)
-
-
-def _write_memoryview(out: bytearray, value: Any, seen: dict[int, int]) -> None:
-    kind = _VIEW_TAGS.get(value.format)
-    if kind is None or value.format == "B":
-        _write_bytes(out, bytes(value), seen)
         return
-    content = bytes(value)
-    seen[-1 - id(value)] = len(seen)
-    seen[id(value)] = len(seen)
+    seen.objects.append(None)  # the buffer under the view takes a number of its own
+    seen.add(value)
     out += b"B"
     _varint(out, len(content))
     out += content
@@ -204,14 +211,14 @@ def _write_memoryview(out: bytearray, value: Any, seen: dict[int, int]) -> None:
     out += b"\0"
 
 
-def _write_date(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _write_date(out: bytearray, value: Any, seen: _Seen) -> None:
     if not _is_reference(out, value, seen):
         aware = value if value.tzinfo is not None else value.replace(tzinfo=_UTC)
         out += b"D"
         out += _DOUBLE.pack(float(round(aware.timestamp() * 1000)))
 
 
-def _write_error(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _write_error(out: bytearray, value: Any, seen: _Seen) -> None:
     if _is_reference(out, value, seen):
         return
     name, message = (value.name, value.message) if isinstance(value, JsException) else ("Error", str(value))
@@ -224,11 +231,11 @@ def _write_error(out: bytearray, value: Any, seen: dict[int, int]) -> None:
     out += b"."
 
 
-def _refuse_tuple(out: bytearray, value: Any, seen: dict[int, int]) -> None:
+def _refuse_tuple(out: bytearray, value: Any, seen: _Seen) -> None:
     raise JsTypeError(f"{type(value)} cannot be sent over RPC.")
 
 
-_Writer = Callable[[bytearray, Any, "dict[int, int]"], None]
+_Writer = Callable[[bytearray, Any, _Seen], None]
 _WRITERS: dict[type, _Writer] = {
     type(None): _write_null,
     JsNull: _write_null,
