@@ -101,7 +101,7 @@ class Host:
             await asyncio.wait(tasks, timeout=_STOP_LIMIT_S)
 
     async def evict(
-        self, namespace: DurableObjectNamespace, object_id: DurableObjectId, *, close_sockets: bool
+        self, namespace: DurableObjectNamespace, object_id: DurableObjectId, *, close_sockets: bool = False
     ) -> None:
         """Drop an idle instance now, for tests; with `close_sockets` its connections are cut.
 
