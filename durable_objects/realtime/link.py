@@ -25,8 +25,9 @@ __all__ = ["Client", "Link"]
 
 _LEG_URL = "http://topic/leg"
 _OPEN_TIMEOUT_S = 30.0
-_OPEN_DELAYS_S = (0.0, 0.05)
-_REOPEN_DELAYS_S = (0.0, 0.05, 0.2, 0.8, 3.0)
+_DELAYS_S = (0.0, 0.05, 0.2, 0.8, 3.0)
+_FIRST_TRIES = 2
+_STEADY_AFTER_S = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -62,10 +63,12 @@ class Link:
         "_directory",
         "_ended",
         "_is_watching",
+        "_opened_at_s",
         "_port",
         "_reopened",
         "_state",
         "_table_error",
+        "_tries",
         "_waiting",
         "message",
         "name",
@@ -84,6 +87,8 @@ class Link:
         self._state: Mapping[str, Any] | None = None
         self._ended = False
         self._reopened = False
+        self._tries = 0
+        self._opened_at_s = 0.0
         self._is_watching = False
         self._table_error: str | None = None
 
@@ -105,8 +110,8 @@ class Link:
         limit = self._directory.settings.max_spellings
         if spelling not in self.spellings and len(self.spellings) >= limit:
             raise RealtimeError(Code.TOO_MANY_TOPICS, f"one topic can be subscribed under {limit} spellings", "topic")
-        self.spellings[spelling] = None
         self._give({"do": "subscribe", "as": spelling})
+        self.spellings[spelling] = None
 
     def unsubscribe(self, spelling: str) -> bool:
         """End one subscription; True when it was the last, and the link with it is let go."""
@@ -158,6 +163,8 @@ class Link:
             self._client.close(CLOSE_RESTART, reason)
             return
         self._reopened = True
+        if asyncio.get_running_loop().time() - self._opened_at_s > _STEADY_AFTER_S:
+            self._tries = 0
         for spelling in reversed(self.spellings):
             self._waiting.appendleft({"do": "subscribe", "as": spelling, "quiet": True})
         if self._state is not None:
@@ -169,9 +176,10 @@ class Link:
     # -- opening
 
     async def _open(self) -> None:
-        for delay in _REOPEN_DELAYS_S if self._reopened else _OPEN_DELAYS_S:
-            if delay:
-                await asyncio.sleep(delay)
+        # Tries are counted across quick resets too: an object that dies of our own commands is not met in a tight loop.
+        while self._tries < (len(_DELAYS_S) if self._reopened else _FIRST_TRIES):
+            await asyncio.sleep(_DELAYS_S[self._tries])
+            self._tries += 1
             if self._ended and not self._waiting:
                 return
             try:
@@ -211,9 +219,9 @@ class Link:
             self._table_error = f"no such table: {table}; its changes will be sent once it exists"
 
     def _opened(self, socket: Any) -> None:
-        # Taken over synchronously, not accept()ed: listeners would cost an event and a loop turn for every subscriber.
-        # DIFFERS: on Cloudflare the same two functions would be listeners.
+        # Taken over, not accept()ed: listeners would cost an event object and a loop callback for every subscriber.
         self._port = take(socket, cast(Sink, self))
+        self._opened_at_s = asyncio.get_running_loop().time()
         waiting, self._waiting = self._waiting, deque()
         if self._reopened:
             self._missed()

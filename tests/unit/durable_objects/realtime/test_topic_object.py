@@ -228,3 +228,29 @@ async def test_thousands_of_connections_may_open_at_once(start: Any):
     for client in clients:
         client.send({"type": "subscribe", "topic": "doc/1"})
     assert {(await client.next())["type"] for client in clients} == {"subscribed"}
+
+
+class Deadly(TopicObject):
+    def on_publish(self, connection: Any, event: str, data: Any) -> Any:
+        self.ctx.abort("enough")
+
+    def authorize(self, connection: Any, action: Any) -> bool:
+        if action == "track":
+            self.ctx.abort("enough")
+        return True
+
+
+async def test_an_object_that_dies_again_and_again_is_given_up(start: Any, caplog: Any, monkeypatch: Any):
+    monkeypatch.setattr("durable_objects.realtime.link._DELAYS_S", (0.0,) * 4)
+    world = await start({"Deadly": Deadly}, topics=(TopicClass("d/*", "Deadly"),))
+    client = await world.connect()
+    await client.subscribe("d/1")
+    client.send({"type": "publish", "topic": "d/1", "event": "e"})
+    client.send({"type": "publish", "topic": "ok/1", "event": "e", "id": "a"})
+    assert (await client.next())["type"] == "ack"
+    assert (await client.subscribe("d/1"))["type"] == "subscribed"
+    client.send({"type": "track", "topic": "d/1", "state": {}})
+    errors = [await client.next(), await client.next()]
+    assert {error["name"] for error in errors} == {"TOPIC_UNAVAILABLE"}
+    assert {error["ref"]["type"] for error in errors} == {"subscribe", "track"}
+    assert (await client.subscribe("d/1"))["type"] == "subscribed"
