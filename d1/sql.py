@@ -21,6 +21,7 @@ __all__ = [
     "Tables",
     "Token",
     "is_only_comment",
+    "parameter_count",
     "parse",
     "quote_name",
     "tables",
@@ -248,6 +249,19 @@ def _parameter_names(text: str) -> tuple[str, ...]:
         if token.text[0] in ":@$#" and len(token.text) > 1:
             names[token.text] = None
     return tuple(names)
+
+
+def parameter_count(text: str) -> int:
+    """Return how many values a statement takes: `?3` alone takes three."""
+    highest = 0
+    names: set[str] = set()
+    for token in tokens(text):
+        if token.text[0] == "?":
+            highest = max(highest, int(token.text[1:])) if token.text[1:] else highest + 1
+        elif token.text[0] in ":@$#" and len(token.text) > 1 and token.text not in names:
+            names.add(token.text)
+            highest += 1
+    return highest
 
 
 @lru_cache(CACHE_SIZE)

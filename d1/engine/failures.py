@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Final
 
 from d1 import errors
-from d1.engine.authorizer import ABSENT_TABLES, DENIED_FUNCTIONS, Authorizer
-from d1.sql import Statement, Token, tokens
+from d1.engine.authorizer import ABSENT_TABLES, ALLOWED_FUNCTIONS, DENIED_FUNCTIONS, Authorizer
+from d1.engine.limits import limit
+from d1.sql import Statement, Token, parameter_count, tokens
 
 __all__ = ["Probe", "explain", "is_busy", "is_interrupted", "is_undecodable"]
 
@@ -23,6 +24,7 @@ _NEAR: Final = re.compile(r'near "(.*)": syntax error\Z', re.S)
 _TOKEN: Final = re.compile(r'unrecognized token: "(.*)"\Z', re.S)
 _VARIABLE: Final = re.compile(r"variable number must be between")
 
+_ABOUT_PRESENT_FUNCTION: Final = ("not authorized to use function: ", "wrong number of arguments to function ")
 _FUNCTION_MESSAGES: Final = (
     "no such function: ",
     "not authorized to use function: ",
@@ -51,9 +53,9 @@ def explain(error: sqlite3.Error, statement: Statement, authorizer: Authorizer, 
         return errors.TRANSACTION_STATEMENT
     if authorizer.denied_table.lower() in ABSENT_TABLES and "prohibited" in message:
         message, name = f"no such table: {authorizer.denied_table}", "SQLITE_ERROR"
-    if message.startswith("not authorized to use function: "):
-        function = message.rpartition(" ")[2]
-        if function.lower() not in DENIED_FUNCTIONS:
+    if message.startswith(_ABOUT_PRESENT_FUNCTION):
+        function = message.rpartition(" ")[2].removesuffix("()")
+        if function.lower() not in ALLOWED_FUNCTIONS | DENIED_FUNCTIONS:
             message = f"no such function: {function}"
     if name == "SQLITE_ERROR":
         offset = _offset(message, statement.text, probe)
@@ -146,21 +148,15 @@ def _called(name: str, sql: str) -> int | None:
 
 def _bad_variable(sql: str) -> int | None:
     for token in tokens(sql):
-        if token.text[0] == "?" and token.text[1:] and not 1 <= int(token.text[1:]) <= 100:
+        if token.text[0] == "?" and token.text[1:] and not 1 <= int(token.text[1:]) <= limit("bound_parameters"):
             return token.offset
     return None
 
 
 def _first_surplus_variable(sql: str) -> int | None:
-    highest = 0
-    names: set[str] = set()
     for token in tokens(sql):
-        if token.text[0] == "?":
-            highest = max(highest, int(token.text[1:])) if token.text[1:] else highest + 1
-        elif token.text[0] in ":@$#" and len(token.text) > 1 and token.text not in names:
-            names.add(token.text)
-            highest += 1
-        if highest > 100:
+        is_variable = token.text[0] in "?:@$#"
+        if is_variable and parameter_count(sql[: token.offset + len(token.text)]) > limit("bound_parameters"):
             return token.offset
     return None
 

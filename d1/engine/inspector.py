@@ -5,9 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from d1.sql import quote_name
 
 __all__ = ["Inspector"]
+
+_COUNTED_ROWS: Final = 5000
 
 
 class Inspector:
@@ -35,6 +39,18 @@ class Inspector:
     def table_name(self, table: str) -> str | None:
         """Return a table's name as stored; SQLite's names ignore case."""
         return next((name for name in self.tables() if name.lower() == table.lower()), None)
+
+    def row_count(self, table: str) -> int:
+        """Return about how many rows a table has: exact for small tables, never a long scan."""
+        quoted = quote_name(table)
+        ((count,),) = self.rows(f"SELECT count(*) FROM (SELECT 1 FROM {quoted} LIMIT {_COUNTED_ROWS})")
+        if count < _COUNTED_ROWS:
+            return count
+        try:
+            ((highest,),) = self.rows(f"SELECT max(rowid) FROM {quoted}")
+        except sqlite3.OperationalError:  # WITHOUT ROWID
+            return count
+        return max(count, highest or 0)
 
     def size_bytes(self) -> int:
         """Return the size of the database without its free pages."""

@@ -1,0 +1,219 @@
+"""A database file as tools see it: opened beside a running server or without one, one transaction at a time.
+
+What statements may do and which limits hold is as in a Worker. Only the waiting differs: a tool may block, and a long
+file has no deadline.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+from d1.engine.connection import Connection
+from d1.engine.failures import explain, is_busy, is_interrupted
+from d1.errors import BINDING_COUNT, Failure
+from d1.sql import Kind, Statement, parse
+
+__all__ = ["DatabaseFile", "DatabaseLocked", "Ran", "UnusableFile"]
+
+_WORD: Final = re.compile(r"[A-Za-z]+")
+_SCHEMA_VERBS: Final = frozenset({"ALTER", "CREATE", "DROP"})
+_SHOWN_VIOLATIONS: Final = 5
+_UNLIMITED_BYTES: Final = 1_000_000_000
+
+
+class DatabaseLocked(Exception):
+    """Another process held the write lock for longer than was waited."""
+
+    def __init__(self, path: Path, waited_s: float) -> None:
+        super().__init__(
+            f"the database is locked: another process has been writing to it for more than {waited_s:g} s; "
+            f"try again, or stop that process ({path})"
+        )
+        self.path, self.waited_s = path, waited_s
+
+
+class UnusableFile(Exception):
+    """The file is not a database, is damaged or may not be written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} cannot be used as a database: {reason}")
+        self.path, self.reason = path, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What one statement did. Rows are as SQLite gives them."""
+
+    columns: Sequence[str]
+    rows: list[tuple[Any, ...]]
+    changes: int
+    last_row_id: int
+    duration_ms: float
+    is_schema_changed: bool
+
+
+class DatabaseFile:
+    """One open file. Used by one thread, which it may block."""
+
+    def __init__(self, path: Path, *, lock_wait_s: float = 5.0, accepts_long_statements: bool = False) -> None:
+        """Open or create the file, with its folders.
+
+        Args:
+            path: The SQLite file.
+            lock_wait_s: How long to wait while another process writes.
+            accepts_long_statements: Lift D1's limit of 100 kB a statement, for the literals of large values.
+
+        Raises:
+            DatabaseLocked: Another process has locked the whole file.
+            UnusableFile: It is not a database, or may not be opened.
+        """
+        self.path = path
+        self._lock_wait_s = lock_wait_s
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = Connection(path, must_stop=lambda: False)  # being asked is what lets Ctrl+C through
+            self._connection.set_busy_timeout(int(lock_wait_s * 1000))
+        except OSError as error:
+            raise UnusableFile(path, str(error)) from error
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        self._raw = self._connection.raw
+        self._raw.text_factory = _decode
+        if accepts_long_statements:
+            self._raw.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _UNLIMITED_BYTES)
+
+    def _unusable(self, error: sqlite3.Error) -> Exception:
+        if is_busy(error):
+            return DatabaseLocked(self.path, self._lock_wait_s)
+        return UnusableFile(self.path, str(error))
+
+    @contextmanager
+    def transaction(self, *, writes: bool = True, defers_foreign_keys: bool = False) -> Generator[None]:
+        """Run the block in one transaction, undone whole when the block raises.
+
+        Raises:
+            DatabaseLocked: Another process is writing.
+            Failure: Foreign keys are violated when it ends.
+        """
+        connection = self._connection
+        try:
+            self._raw.execute(connection.begin_sql if writes else "BEGIN")
+            if defers_foreign_keys:
+                self._raw.execute("PRAGMA defer_foreign_keys=ON")
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        try:
+            yield
+            if not connection.in_transaction:
+                raise Failure("the transaction was rolled back by the statement (OR ROLLBACK or RAISE(ROLLBACK))")
+            self._commit()
+        finally:
+            connection.rollback()
+
+    def _commit(self) -> None:
+        try:
+            self._raw.execute(self._connection.commit_sql)
+        except sqlite3.IntegrityError as error:
+            raise Failure(f"{error} when the transaction ends{self._violations()}") from error
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _violations(self) -> str:
+        """Name the rows that violate foreign keys; the transaction is still open, so they can be looked for."""
+        rows = self._raw.execute("PRAGMA foreign_key_check").fetchall()
+        named = [
+            f"{table}{'' if rowid is None else f' rowid {rowid}'} refers to no row of {parent}"
+            for table, rowid, parent, _ in rows[:_SHOWN_VIOLATIONS]
+        ]
+        more = f" and {len(rows) - _SHOWN_VIOLATIONS} more" if len(rows) > _SHOWN_VIOLATIONS else ""
+        return f": {'; '.join(named)}{more}" if named else ""
+
+    def run(self, sql: str, parameters: Sequence[object] = ()) -> Ran:
+        """Run one statement with a Worker's permissions.
+
+        Raises:
+            Failure: It is wrong or violates a constraint.
+            KeyboardInterrupt: The user stopped it.
+        """
+        raw, authorizer = self._raw, self._connection.authorizer
+        word = _WORD.match(sql)
+        verb = word.group().upper() if word is not None else ""
+        total, started = raw.total_changes, perf_counter()
+        authorizer.is_user = True
+        authorizer.is_altering = verb == "ALTER"
+        try:
+            cursor = raw.execute(sql, parameters)
+            rows = cursor.fetchall()
+        except (sqlite3.Error, UnicodeEncodeError) as error:
+            authorizer.is_user = False
+            raise self._explained(error, sql) from error
+        finally:
+            authorizer.is_user = authorizer.is_altering = False
+        return Ran(
+            [column[0] for column in cursor.description or ()],
+            rows,
+            raw.total_changes - total,
+            cursor.lastrowid or 0,
+            (perf_counter() - started) * 1000,
+            verb in _SCHEMA_VERBS,
+        )
+
+    def _explained(self, error: sqlite3.Error | UnicodeEncodeError, sql: str) -> BaseException:
+        if isinstance(error, UnicodeEncodeError):
+            return Failure(f"the text is not valid Unicode: {error}")
+        if is_interrupted(error):
+            return KeyboardInterrupt()
+        if is_busy(error):
+            return DatabaseLocked(self.path, self._lock_wait_s)
+        authorizer = self._connection.authorizer
+        statements = parse(sql).statements
+        statement = statements[0] if len(statements) == 1 else Statement(sql, "", Kind.OTHER)
+        try:
+            reason = explain(error, statement, authorizer, self._connection.message_for)
+        finally:
+            authorizer.forget()
+        if reason == BINDING_COUNT:
+            reason = f"{reason} Parameters cannot be given here."
+        return Failure(reason)
+
+    def own_rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement of the tool's own, without a Worker's permissions.
+
+        Raises:
+            DatabaseLocked: Another process is writing.
+            UnusableFile: The file is damaged.
+        """
+        try:
+            return self._connection.rows(sql, parameters)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def size_bytes(self) -> int:
+        """Return the size of the database without its free pages."""
+        return self._connection.size_pages() * 4096
+
+    def close(self) -> None:
+        """Close the file, after what is in its log has been moved into it as far as readers allow."""
+        try:
+            self._raw.execute("PRAGMA busy_timeout=0").fetchall()
+            self._raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error:
+            pass  # the server that has the file open does it
+        self._connection.close()
+
+    def __enter__(self) -> DatabaseFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _decode(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
