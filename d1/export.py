@@ -147,15 +147,12 @@ class _Dump:
 
     def _table_rows(self, table: _Table) -> Iterator[str]:
         columns = self._stored_columns(table.name)
-        rowid = self._rowid_to_write(table, columns)
-        written = [rowid, *columns] if rowid is not None else columns
-        order = f" ORDER BY {rowid}" if rowid is not None else self._order(table, columns)
-        yield from self._inserts(table.name, written, order)
-
-    def _order(self, table: _Table, columns: Sequence[str]) -> str:
-        """Return the order in which a table's rows are kept; a covering index must not decide it."""
-        name = _free_rowid_name(columns) if table.has_rowid else None
-        return "" if name is None else f" ORDER BY {name}"
+        rowid = self._rowid_name(table)
+        # a covering index must not decide the order: the rowids that new rows get follow from it
+        order = "" if rowid is None else f" ORDER BY {rowid}"
+        if rowid is not None and self._must_write_rowids(table, rowid):
+            columns = [rowid, *columns]
+        yield from self._inserts(table.name, columns, order)
 
     def _inserts(self, table: str, columns: Sequence[str], order: str) -> Iterator[str]:
         names = ",".join(quote_name(column) for column in columns)
@@ -169,13 +166,19 @@ class _Dump:
         """Return the names of the columns that may be inserted: not generated, not hidden."""
         return [row[1] for row in self._rows(f"PRAGMA main.table_xinfo({quote_name(table)})") if row[6] == 0]
 
-    def _rowid_to_write(self, table: _Table, columns: Sequence[str]) -> str | None:
-        """Return a name for the rowid when rows inserted in order would get other ones than they have."""
-        name = _free_rowid_name(columns)
-        if not table.has_rowid or name is None or self._has_integer_key(table.name):
-            return None
-        ((count, least, most),) = self._rows(f"SELECT count(*), min({name}), max({name}) FROM {quote_name(table.name)}")
-        return None if count == 0 or (least, most) == (1, count) else name
+    def _rowid_name(self, table: _Table) -> str | None:
+        """Return a name by which the rowid can be reached, `None` when there is no rowid or columns hide it."""
+        taken = {row[1].lower() for row in self._rows(f"PRAGMA main.table_xinfo({quote_name(table.name)})")}
+        return next((name for name in _ROWID_NAMES if name not in taken), None) if table.has_rowid else None
+
+    def _must_write_rowids(self, table: _Table, rowid: str) -> bool:
+        """Tell whether rows inserted in order would get other rowids than they have."""
+        if self._has_integer_key(table.name):
+            return False  # the rowid is one of the columns
+        ((count, least, most),) = self._rows(
+            f"SELECT count(*), min({rowid}), max({rowid}) FROM {quote_name(table.name)}"
+        )
+        return count > 0 and (least, most) != (1, count)
 
     def _has_integer_key(self, table: str) -> bool:
         """Tell whether a column is the rowid: then the primary key needs no index of its own."""
@@ -234,7 +237,7 @@ class _Dump:
 
     # values
 
-    def _literal(self, value: None | int | float | str | bytes) -> str:
+    def _literal(self, value: int | float | str | bytes | None) -> str:
         if value is None:
             return "NULL"
         if isinstance(value, str):
@@ -244,11 +247,6 @@ class _Dump:
         if isinstance(value, float):
             return _real_literal(value)
         return f"CAST(X'{value.hex()}' AS TEXT)" if isinstance(value, _Bytes) else f"X'{value.hex()}'"
-
-
-def _free_rowid_name(columns: Collection[str]) -> str | None:
-    taken = {column.lower() for column in columns}
-    return next((name for name in _ROWID_NAMES if name not in taken), None)
 
 
 def _text_literal(value: str) -> str:
