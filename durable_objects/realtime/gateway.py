@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -105,6 +105,9 @@ class ClientSocket:
             self._act(decode(data, max_bytes=self._directory.settings.max_frame_bytes))
         except RealtimeError as error:
             self.tell(error)
+        except Exception:  # a request: our own mistake must not cost the client its connection
+            _log.exception("a frame could not be handled", extra={"connection": self.identity.id})
+            self.send(error_frame(RealtimeError(Code.HANDLER_FAILED, "the server failed on this frame")))
 
     def closed(self, code: int, reason: str, was_clean: bool) -> None:
         """End every link: presence ends and subscriptions with it."""
@@ -187,7 +190,7 @@ class ClientSocket:
 
     def _track(self, frame: Track, name: TopicName) -> None:
         limit = self._directory.settings.max_state_bytes
-        size = len(dumps_ascii(frame.state))  # as it is kept with the leg
+        size = len(_written(frame.state, "state", dumps_ascii))  # as it is kept with the leg
         if size > limit:
             raise RealtimeError(Code.TOO_BIG, f"presence state has {size} bytes, at most {limit} are allowed", "state")
         self._link(name).track(frame.topic, frame.state)
@@ -234,9 +237,9 @@ class ClientSocket:
         raise RealtimeError(Code.TOO_MANY_TOPICS, f"one connection can use {limit} topics at a time", "topic")
 
 
-def _written(value: object, field: str) -> str:
+def _written(value: object, field: str, write: Callable[[object], str] = dumps) -> str:
     try:
-        return dumps(value)
+        return write(value)
     except ValueError as error:
         raise RealtimeError(Code.BAD_FIELD, f"field {field!r}: {error}", field) from error
 

@@ -1,7 +1,8 @@
 """From a committed row change to the rest of a `db_change` frame.
 
 JSON has fewer values than SQLite. Chosen here: a BLOB is a list of its bytes as integers (as D1's own JSON shows it);
-+-Infinity is null (as JSON.stringify makes it); integers keep every digit, also beyond 2^53, where JavaScript rounds.
++-Infinity is null and 5.0 is 5 (as JSON.stringify writes them); integers keep every digit, also beyond 2^53, where
+JavaScript rounds.
 `data` is the new row, and for DELETE the old one, because clients read `data.id` there; `new` repeats `data` for
 INSERT and UPDATE, the other documented name of it.
 """
@@ -60,8 +61,11 @@ def row_json(row: Mapping[str, object] | None) -> str:
 
 
 def _json_value(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        # As D1 and JSON.stringify show it: typed clients cannot read 5.0 into an integer.
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
     if isinstance(value, bytes):
         return list(value)
     return value

@@ -13,9 +13,17 @@ def rest(change: RowChange) -> dict[str, object]:
 
 
 def test_a_blob_is_its_bytes_an_infinity_is_null_and_a_big_integer_keeps_its_digits():
-    row = {"blob": b"\x01\xff", "inf": float("-inf"), "big": 2**62 + 1, "text": "é", "none": None}
+    row = {
+        "blob": b"\x01\xff",
+        "inf": float("-inf"),
+        "big": 2**62 + 1,
+        "text": "é",
+        "none": None,
+        "real": 5.0,
+        "half": 0.5,
+    }
     text = row_json(row)
-    assert text == '{"blob":[1,255],"inf":null,"big":4611686018427387905,"text":"é","none":null}'
+    assert text == '{"blob":[1,255],"inf":null,"big":4611686018427387905,"text":"é","none":null,"real":5,"half":0.5}'
 
 
 def test_a_delete_carries_the_old_row_as_data_and_no_new_row():
