@@ -66,7 +66,6 @@ _FORBIDDEN_FUNCTIONS = frozenset(
         "ceiling",
         "fts3_tokenizer",
         "json_pretty",
-        "load_extension",
         "log10",
         "power",
         "sqlite_compileoption_get",
@@ -209,9 +208,7 @@ def storage_error(
         return StorageError("statement too long: SQLITE_TOOBIG")
     extended = getattr(error, "sqlite_errorname", None) or "SQLITE_ERROR"
     primary = "_".join(extended.split("_")[:2])
-    if "prohibited" in text or text == "not authorized":
-        primary = extended = "SQLITE_AUTH"
-    elif "too big" in text:
+    if "too big" in text:
         primary = extended = "SQLITE_TOOBIG"
     if sql is not None and connection is not None:
         offset = error_offset(connection, sql, text)

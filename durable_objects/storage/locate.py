@@ -10,7 +10,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 
-__all__ = ["error_offset", "split_statements"]
+__all__ = ["error_offset", "split_statements", "tokens"]
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$))"""
@@ -21,7 +21,7 @@ _TOKEN = re.compile(
 )
 _NAMED = re.compile(
     r"""(?:no such column|no such function|not authorized to use function|ambiguous column name): (.+)"""
-    r"""|(?:wrong number of arguments to|too many arguments on) function ([^(]+)"""
+    r"""|(?:wrong number of arguments to|too many arguments on) function ([^(]+)(?:\(\))?"""
 )
 
 
@@ -39,29 +39,30 @@ def _position(connection: sqlite3.Connection, sql: str, message: str) -> int | N
         return found if found >= 0 else None
     if message.startswith("variable number must be between ?1 and ?"):
         limit = int(message.rpartition("?")[2])
-        numbers = (token for token in _tokens(sql) if re.fullmatch(r"\?\d+", token[0]))
+        numbers = (token for token in tokens(sql) if re.fullmatch(r"\?\d+", token[0]))
         return next((token.start() for token in numbers if not 1 <= int(token[0][1:]) <= limit), None)
     if message == "too many SQL variables":
-        variables = [token.start() for token in _tokens(sql) if token[0][0] in "?:@$"]
+        variables = [token.start() for token in tokens(sql) if token[0][0] in "?:@$"]
         return variables[100] if len(variables) > 100 else None
     named = _NAMED.fullmatch(message)
     return None if named is None else _name(sql, (named[1] or named[2]).strip())
 
 
-def _tokens(sql: str) -> Iterator[re.Match[str]]:
+def tokens(sql: str) -> Iterator[re.Match[str]]:
+    """Iterate over the tokens of a text, without white space and comments."""
     return (match for match in _TOKEN.finditer(sql) if match["space"] is None)
 
 
 def _name(sql: str, name: str) -> int | None:
     wanted = name.split(".")[0].lower()
-    for token in _tokens(sql):
+    for token in tokens(sql):
         if token[0].strip('"`[]').lower() == wanted:
             return token.start()
     return None
 
 
 def _syntax_error(connection: sqlite3.Connection, sql: str, culprit: str) -> int | None:
-    for token in _tokens(sql):
+    for token in tokens(sql):
         before, after = sql[: token.start()], sql[: token.end()]
         if token[0] == culprit and _is_viable(connection, before) and not _is_viable(connection, after):
             return token.start()

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from durable_objects.errors import StorageError
 from durable_objects.storage.files import ObjectFile, storage_error
-from durable_objects.storage.locate import split_statements
+from durable_objects.storage.locate import split_statements, tokens
 from durable_objects.storage.transaction import Transactions
 from workers.compat.js_string import js_string, whole
 from workers.compat.proxies import JsDict, JsException, JsTypeError
@@ -24,12 +24,6 @@ __all__ = ["RawRows", "SqlCursor", "SqlStorage"]
 _MISSING = object()
 _UNKNOWN: Any = object()
 _SAFE_INTEGER = 2**53 - 1
-_COMMENT = r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?(?:\*/|$))*"
-_FIRST_WORD = re.compile(_COMMENT + r"([A-Za-z]*)", re.S)
-_NOTHING = re.compile(_COMMENT + r";?\s*$", re.S)
-_PARAMETER = re.compile(
-    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/|(?P<parameter>[?]|[:@$][A-Za-z_])", re.S
-)
 _INTERNAL_RENAME = re.compile(r"""\bRENAME\s+TO\s+["'`\[]?_cf_""", re.I)
 _READING = frozenset({"SELECT", "VALUES", "EXPLAIN"})
 _TRANSACTION_WORDS = frozenset({"BEGIN", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE"})
@@ -50,14 +44,15 @@ class _Piece:
     __slots__ = ("binds", "counts_rows", "is_empty", "is_transaction", "reads", "renames_to_internal", "sql")
 
     def __init__(self, sql: str) -> None:
-        word = cast("re.Match[str]", _FIRST_WORD.match(sql))[1].upper()
+        words = [token[0] for token in tokens(sql)]
+        word = words[0].upper() if words else ""
         self.sql = sql
-        self.is_empty = _NOTHING.match(sql) is not None
+        self.is_empty = not word or word == ";"
         self.is_transaction = word in _TRANSACTION_WORDS
         self.reads = word in _READING
         self.renames_to_internal = word == "ALTER" and _INTERNAL_RENAME.search(sql) is not None
-        self.binds = any(match["parameter"] for match in _PARAMETER.finditer(sql))
-        self.counts_rows = " from " in " ".join(sql.lower().split())
+        self.binds = any(item[0] in "?:@$" for item in words)
+        self.counts_rows = any(item.upper() == "FROM" for item in words)
 
 
 @lru_cache(maxsize=512)
