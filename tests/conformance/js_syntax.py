@@ -46,7 +46,8 @@ def tokens_of(source: str) -> list[tuple[str, str]]:
     at = 0
     while at < len(source):
         previous = found[-1] if found else ("punctuation", "(")
-        starts_value = previous[0] == "punctuation" and previous[1] not in ")]}" or previous[1] in ("return", "typeof")
+        is_operator = previous[0] == "punctuation" and previous[1] not in ")]}"
+        starts_value = is_operator or previous[1] in ("return", "typeof")
         regex = REGEX.match(source, at) if source[at] == "/" and starts_value else None
         if regex is not None and source[at : at + 2] not in ("//", "/*"):
             found.append(("regex", regex["source"] + "\n" + regex["flags"]))

@@ -10,8 +10,8 @@ from typing import Any, Self, cast
 
 from workers.compat.buffers import Uint8Array
 from workers.compat.clock import now_ms
-from workers.compat.json_text import js_json, parse_json
-from workers.compat.proxies import JsArray, JsDict, JsMap, JsNull, JsProxy, JsRangeError, JsSet, JsTypeError
+from workers.compat.json_text import iso_time, parse_json, stringify
+from workers.compat.proxies import JsArray, JsDict, JsMap, JsProxy, JsRangeError, JsSet, JsTypeError
 
 __all__ = ["JSON", "Array", "Date", "Map", "Number", "Object", "Set", "TextDecoder", "TextEncoder"]
 
@@ -72,29 +72,7 @@ class JSON(JsProxy):
     @staticmethod
     def stringify(value: Any, replacer: Any = None, space: int | str | None = None) -> str | None:
         """Serialise; functions and absent values are dropped from objects and become null in arrays."""
-        if value is None or callable(value):
-            return None
-        return js_json(_jsonable(value), space)
-
-
-def _jsonable(value: Any) -> Any:
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return (int(value) if value.is_integer() and abs(value) < 1e21 else value) if math.isfinite(value) else None
-    if isinstance(value, JsNull) or callable(value):
-        return None
-    if isinstance(value, datetime):
-        return _iso(value)
-    if isinstance(value, JsMap):
-        return {}
-    if isinstance(value, Mapping):
-        members = cast(Mapping[Any, Any], value).items()
-        return {str(name): _jsonable(item) for name, item in members if not callable(item)}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in cast(Iterable[Any], value)]
-    to_json = getattr(value, "toJSON", None)
-    return _jsonable(to_json()) if callable(to_json) else {}
+        return stringify(value, space)
 
 
 class Array(JsArray):
@@ -181,25 +159,22 @@ class Number(float):
 JsProxy.register(Number)
 
 
-def _iso(value: datetime) -> str:
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
-
-
 class Date(datetime):
     """`Date`: a datetime in UTC, of whole milliseconds, with JavaScript's methods."""
 
     @classmethod
     def new(cls, *args: Any) -> Self:
         """Make a date: of now, milliseconds, text, another date, or year, month (from 0), day, hours, ..."""
-        if not args:
+        values = list(args)
+        if not values:
             return cls.of_ms(now_ms())
-        if len(args) > 1:
+        if len(values) > 1:
             defaults = [1970, 0, 1, 0, 0, 0, 0]
-            numbers = [int(number) for number in args]
+            numbers = [int(number) for number in values]
             year, month, day, hours, minutes, seconds, milliseconds = [*numbers, *defaults[len(numbers) :]]
             start = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC).timestamp() * 1000
             return cls.of_ms(start + (((day - 1) * 24 + hours) * 60 + minutes) * 60000 + seconds * 1000 + milliseconds)
-        value = args[0]
+        value = values[0]
         if isinstance(value, datetime):
             return cls.of_ms(value.timestamp() * 1000)
         return cls.of_ms(value if isinstance(value, (int, float)) else cls.parse(str(value)))
@@ -235,7 +210,7 @@ class Date(datetime):
 
     def toISOString(self) -> str:
         """Return the text `2024-01-02T03:04:05.678Z`."""
-        return _iso(self)
+        return iso_time(self)
 
     toJSON = toISOString
 

@@ -6,12 +6,15 @@ Parsing is the standard library's; only when it refuses a text is that text walk
 from __future__ import annotations
 
 import json
+import math
 import re
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn, cast
 
-from workers.compat.proxies import JsDict, JsSyntaxError
+from workers.compat.proxies import JsDict, JsMap, JsNull, JsSyntaxError
 
-__all__ = ["js_json", "parse_json"]
+__all__ = ["iso_time", "js_json", "parse_json", "stringify"]
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _STRING_RUN = re.compile(r'[^"\\\x00-\x1f]*')
@@ -23,6 +26,41 @@ def js_json(value: object, indent: int | str | None = None) -> str:
     """Serialise as JSON.stringify does: without spaces, non-ASCII characters as they are."""
     separators = (",", ": " if indent else ":")
     return json.dumps(value, ensure_ascii=False, separators=separators, indent=indent or None)
+
+
+def iso_time(value: datetime) -> str:
+    """Return a date as JSON has it: `2024-01-02T03:04:05.678Z`."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+
+
+def stringify(value: Any, space: int | str | None = None) -> str | None:
+    """Serialise a JavaScript value as JSON.stringify does; undefined (`None`) and functions give None.
+
+    Inside objects members without a value are dropped, inside arrays they are null.
+    """
+    if value is None or callable(value):
+        return None
+    return js_json(_jsonable(value), space)
+
+
+def _jsonable(value: Any) -> Any:
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, float):
+        return (int(value) if value.is_integer() and abs(value) < 1e21 else value) if math.isfinite(value) else None
+    if isinstance(value, JsNull) or callable(value):
+        return None
+    if isinstance(value, datetime):
+        return iso_time(value)
+    if isinstance(value, JsMap):
+        return {}
+    if isinstance(value, Mapping):
+        members = cast(Mapping[Any, Any], value).items()
+        return {str(name): _jsonable(item) for name, item in members if item is not None and not callable(item)}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in cast(Iterable[Any], value)]
+    to_json = getattr(value, "toJSON", None)
+    return _jsonable(to_json()) if callable(to_json) else {}
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 from workers.compat import ambient
 from workers.compat.abort import guarded
-from workers.compat.proxies import JsTypeError
+from workers.compat.proxies import JsException, JsTypeError
 from workers.compat.web import URL, Request, Response
 
 __all__ = ["fetch"]
@@ -38,7 +38,7 @@ async def fetch(resource: object, init: object = None, /, **options: Any) -> Res
         if init is not None or options or not isinstance(resource, Request)
         else resource
     )
-    return await guarded(request.signal, _sent(request))
+    return await guarded(request.given_signal, _sent(request))
 
 
 async def _sent(request: Request) -> Response:
@@ -50,4 +50,7 @@ async def _sent(request: Request) -> Response:
         return _data_response(request.url)
     if protocol not in _NETWORK:
         raise JsTypeError(f"Fetch API cannot load: {request.url}")
-    return await ambient.get().fetch(request)
+    try:
+        return await ambient.get().fetch(request)
+    except OSError as error:
+        raise JsException(str(error) or "Network connection lost.") from error

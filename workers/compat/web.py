@@ -11,11 +11,13 @@ from collections.abc import Coroutine
 from http import HTTPStatus
 from typing import Any, Self
 
+from workers.compat.abort import AbortSignal
 from workers.compat.blob import Blob, File
 from workers.compat.body import Body, extract
+from workers.compat.edge_facts import local_cf
 from workers.compat.formdata import FormData
 from workers.compat.headers import Headers
-from workers.compat.json_text import js_json
+from workers.compat.json_text import stringify
 from workers.compat.proxies import ClassOrInstance, JsDict, JsRangeError, JsTypeError, init_options
 from workers.compat.streams import ReadableStream
 from workers.compat.url import URL, URLSearchParams, normalise
@@ -47,7 +49,7 @@ def _method(value: object) -> str:
 class Request(Body):
     """An HTTP request; `Request(url_or_request, {...})` or with the options as keyword arguments."""
 
-    __slots__ = ("_url", "_url_checked", "cf", "fetcher", "method", "redirect", "signal")
+    __slots__ = ("_cf", "_is_local", "_url", "_url_checked", "fetcher", "given_signal", "method", "redirect")
 
     def __init__(
         self,
@@ -82,8 +84,9 @@ class Request(Body):
         self._url = normalise(input if isinstance(input, str) else str(input))
         self.method = "GET" if method is None else _method(method)
         self.redirect = redirect or "follow"
-        self.cf = JsDict.wrap(cf)
-        self.signal = signal
+        self._cf = JsDict.wrap(cf)
+        self._is_local = False
+        self.given_signal = signal
         self._set_body(body)
         self._take_headers(headers)
 
@@ -100,8 +103,9 @@ class Request(Body):
         self._url, self._url_checked = source._url, source._url_checked
         self.method = source.method if method is None else _method(method)
         self.redirect = redirect or source.redirect
-        self.cf = source.cf if cf is None else JsDict.wrap(cf)
-        self.signal = source.signal if signal is None else signal
+        self._cf = source.cf if cf is None else JsDict.wrap(cf)
+        self._is_local = False
+        self.given_signal = source.given_signal if signal is None else signal
         if body is None:
             if source.bodyUsed:
                 raise JsTypeError("Cannot reconstruct a Request with a used body.")
@@ -128,7 +132,7 @@ class Request(Body):
     ) -> Request:
         """Make the request of a server event from checked wire data: headers immutable, redirect "manual".
 
-        `url` is absolute; it is brought into normal form when first read.
+        `url` is absolute; it is brought into normal form when first read. Without `cf` there is a stand-in.
         """
         request = cls.__new__(cls)
         request._content = body
@@ -140,8 +144,9 @@ class Request(Body):
         request._url_checked = False
         request.method = method
         request.redirect = "manual"
-        request.cf = cf
-        request.signal = signal
+        request._cf = cf
+        request._is_local = cf is None
+        request.given_signal = signal
         request.fetcher = None
         return request
 
@@ -152,6 +157,21 @@ class Request(Body):
             self._url = normalise(self._url)
             self._url_checked = True
         return self._url
+
+    @property
+    def cf(self) -> Any:
+        """What the edge knows about the client; None on requests made here without it."""
+        if self._is_local:
+            self._is_local = False
+            self._cf = local_cf(self.headers.get("accept-encoding") or "")
+        return self._cf
+
+    @property
+    def signal(self) -> Any:
+        """The signal that ends the request; one that never fires if none was given (`given_signal` is then None)."""
+        if self.given_signal is None:
+            self.given_signal = AbortSignal()
+        return self.given_signal
 
     keepalive = False
     cache = None
@@ -169,7 +189,8 @@ class Request(Body):
         Body.__init__(copy)
         self._share_body(copy)
         copy._url, copy._url_checked, copy.method = self._url, self._url_checked, self.method
-        copy.redirect, copy.cf, copy.signal, copy.fetcher = self.redirect, self.cf, self.signal, self.fetcher
+        copy.redirect, copy.given_signal, copy.fetcher = self.redirect, self.given_signal, self.fetcher
+        copy._cf, copy._is_local = self.cf, False
         copy._headers = self.headers.copy()
         return copy
 
@@ -246,7 +267,7 @@ class Response(Body):
         if self.status in _NULL_BODY and self._content is not None:
             if self._content != b"":
                 raise JsTypeError("Response with null body status (101, 204, 205, or 304) cannot have a body.")
-            self._content = None
+            self._content = self._default_type = None
         if headers is not None:
             self._take_headers(headers)
 
@@ -319,7 +340,8 @@ class Response(Body):
     @classmethod
     def json_of(cls, data: object, init: object = None, /, **members: Any) -> Response:
         """`Response.json(data, {...})`: compact JSON with content type application/json unless one is given."""
-        response = cls(js_json(data), init, **members)
+        # Undefined has no JSON form: JavaScript sends its name.
+        response = cls(stringify(data) or "undefined", init, **members)
         given = init_options(None if isinstance(init, Response) else init, members).get("headers")
         response._default_type = "application/json"
         if given is None:
