@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
@@ -83,7 +82,7 @@ class Link:
         self._directory = directory
         self._client = client
         self._port: Port | None = None
-        self._waiting: deque[Mapping[str, Any]] = deque()
+        self._waiting: list[Mapping[str, Any]] = []  # not a deque: an empty one takes 600 bytes
         self._state: Mapping[str, Any] | None = None
         self._ended = False
         self._reopened = False
@@ -165,8 +164,7 @@ class Link:
         self._reopened = True
         if asyncio.get_running_loop().time() - self._opened_at_s > _STEADY_AFTER_S:
             self._tries = 0
-        for spelling in reversed(self.spellings):
-            self._waiting.appendleft({"do": "subscribe", "as": spelling, "quiet": True})
+        self._waiting += [{"do": "subscribe", "as": spelling, "quiet": True} for spelling in self.spellings]
         if self._state is not None:
             self._waiting.append(
                 {"do": "track", "as": self.name.text, "state": self._state, "at": self._directory.clock.now_ms()}
@@ -222,7 +220,7 @@ class Link:
         # Taken over, not accept()ed: listeners would cost an event object and a loop callback for every subscriber.
         self._port = take(socket, cast(Sink, self))
         self._opened_at_s = asyncio.get_running_loop().time()
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting = self._waiting, []
         if self._reopened:
             self._missed()
         for command in waiting:
@@ -237,7 +235,7 @@ class Link:
                 self._client.send(f'{{"type":"resync","channel":{dumps(spelling)},"timestamp":{at_ms}}}')
 
     def _failed(self) -> None:
-        waiting, self._waiting = self._waiting, deque()
+        waiting, self._waiting = self._waiting, []
         for command in waiting:
             if command["do"] != "leave":
                 error = RealtimeError(Code.TOPIC_UNAVAILABLE, f"topic {self.name.text} could not be reached")
