@@ -154,7 +154,9 @@ def parse(sql: str) -> Script:
     if "\0" in sql:
         statements = (Statement(sql, "", Kind.EMPTY),)
     else:
-        statements = tuple(_describe(part) for part in (_split(sql) if ";" in sql else [sql]))
+        first, *others = _split(sql) if ";" in sql else [sql]
+        # offsets in error texts count from the start of a statement, not of the space before it
+        statements = (_describe(first), *(_describe(part.lstrip()) for part in others))
     only = statements[0] if len(statements) == 1 else None
     plain = only if only is not None and only.is_plain and not only.parameter_names else None
     return Script(

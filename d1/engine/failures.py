@@ -24,6 +24,14 @@ _NEAR: Final = re.compile(r'near "(.*)": syntax error\Z', re.S)
 _TOKEN: Final = re.compile(r'unrecognized token: "(.*)"\Z', re.S)
 _VARIABLE: Final = re.compile(r"variable number must be between")
 
+_LATER_CODES: Final = {3091: "SQLITE_CONSTRAINT_DATATYPE"}
+"""Codes that Python's driver has no name for."""
+
+_TERM: Final = re.compile(r"(\d+)\w\w (ORDER|GROUP) BY term out of range")
+_DATABASE: Final = re.compile(r"unknown database (\S+)\Z")
+_CLAUSES: Final = frozenset(
+    {"SELECT", "FROM", "JOIN", "ON", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "SET", "VALUES", "USING"}
+)
 _ABOUT_PRESENT_FUNCTION: Final = ("not authorized to use function: ", "wrong number of arguments to function ")
 _FUNCTION_MESSAGES: Final = (
     "no such function: ",
@@ -61,9 +69,14 @@ def explain(error: sqlite3.Error, statement: Statement, authorizer: Authorizer, 
         offset = _offset(message, statement.text, probe)
         if offset is not None:
             message = f"{message} at offset {offset}"
-    primary = "_".join(name.split("_")[:2]) if name.count("_") > 1 else name
-    extended = "" if primary == name else f" (extended: {name})"
-    return f"{message}: {primary}{extended}"
+    return message + _code_text(error, name)
+
+
+def _code_text(error: sqlite3.Error, name: str) -> str:
+    code = getattr(error, "sqlite_errorcode", 0)
+    name = _LATER_CODES.get(code, name)
+    primary = "_".join(name.split("_")[:2])
+    return f": {primary}" if primary == name else f": {primary} (extended: {name})"
 
 
 def _driver_reason(error: sqlite3.Error, message: str) -> str:
@@ -78,21 +91,32 @@ def _driver_reason(error: sqlite3.Error, message: str) -> str:
 
 
 def _offset(message: str, sql: str, probe: Probe) -> int | None:
+    """Return the offset that SQLite knows for this kind of message, `None` when it knows none."""
+    place: int | None = None
     if match := _NEAR.match(message):
-        return _byte_offset(sql, _syntax_token(match.group(1), sql, probe))
-    if match := _TOKEN.match(message):
-        place = sql.find(match.group(1))
-        return _byte_offset(sql, place if place >= 0 else None)
-    if match := _COLUMN.match(message):
-        return _byte_offset(sql, _column(match.group(1), sql))
-    for start in _FUNCTION_MESSAGES:
-        if message.startswith(start):
-            return _byte_offset(sql, _called(message.removeprefix(start).removesuffix("()"), sql))
-    if _VARIABLE.match(message):
-        return _byte_offset(sql, _bad_variable(sql))
-    if message == "too many SQL variables":
-        return _byte_offset(sql, _first_surplus_variable(sql))
-    return None
+        place = _syntax_token(match.group(1), sql, probe)
+    elif match := _TOKEN.match(message):
+        place = _found(sql, match.group(1))
+    elif match := _COLUMN.match(message):
+        place = _column(match.group(1), sql)
+    elif match := _TERM.match(message):
+        place = _term(int(match.group(1)), match.group(2), sql)
+    elif match := _DATABASE.match(message):
+        place = _found(sql, match.group(1))
+    elif _VARIABLE.match(message):
+        place = _bad_variable(sql)
+    elif message == "too many SQL variables":
+        place = _first_surplus_variable(sql)
+    else:
+        for start in _FUNCTION_MESSAGES:
+            if message.startswith(start):
+                place = _called(message.removeprefix(start).removesuffix("()"), sql)
+    return _byte_offset(sql, place)
+
+
+def _found(sql: str, text: str) -> int | None:
+    place = sql.find(text)
+    return place if place >= 0 else None
 
 
 def _byte_offset(sql: str, place: int | None) -> int | None:
@@ -122,18 +146,50 @@ def _unquoted(text: str) -> str:
 
 
 def _column(name: str, sql: str) -> int | None:
-    """Find a column reference `x`, `t.x` or `main.t.x`; SQLite points at its first part."""
+    """Find a column reference `x`, `t.x` or `main.t.x`; SQLite points at its first part.
+
+    It knows no place for the target of an assignment, nor for anything inside the ON clause of a join.
+    """
     found = _significant(sql)
     names = [_unquoted(token.text) for token in found]
-    for parts in (name.split("."), [name]):
+    for parts in (name.split("."), [_unquoted(name)]):
         wanted = [part.lower() for part in parts]
         step = 2 * len(wanted) - 1
         for index in range(len(found) - step + 1):
             window = names[index : index + step]
-            if [part.lower() for part in window[::2]] == wanted and all(dot == "." for dot in window[1::2]):
-                if index and names[index - 1] == "." and len(wanted) == 1:
-                    continue
-                return found[index].offset
+            if [part.lower() for part in window[::2]] != wanted or any(dot != "." for dot in window[1::2]):
+                continue
+            if index and names[index - 1] == "." and len(wanted) == 1:
+                continue
+            clause, is_target = _clause_before(names, index)
+            return None if is_target or clause == "ON" else found[index].offset
+    return None
+
+
+def _clause_before(names: list[str], index: int) -> tuple[str, bool]:
+    """Return the clause in which a token stands, and whether it is the target of an assignment there."""
+    for place in range(index - 1, -1, -1):
+        word = names[place].upper()
+        if word in _CLAUSES and not (word == "ON" and names[place + 1 : place + 2] == ["CONFLICT"]):
+            is_first = names[index - 1].upper() in {"SET", ","}
+            return word, word == "SET" and is_first and names[index + 1 : index + 2] == ["="]
+    return "", False
+
+
+def _term(number: int, kind: str, sql: str) -> int | None:
+    """Find the n-th term of the last ORDER BY or GROUP BY."""
+    found = _significant(sql)
+    words = [token.text.upper() for token in found]
+    starts = [place + 2 for place in range(len(words) - 2) if words[place : place + 2] == [kind, "BY"]]
+    if not starts:
+        return None
+    depth = 0
+    for token in found[starts[-1] :]:
+        if number == 1 and depth == 0:
+            return token.offset
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if token.text == "," and depth == 0:
+            number -= 1
     return None
 
 

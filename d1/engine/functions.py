@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -65,12 +66,11 @@ def timediff(later: _Value, earlier: _Value) -> str | None:
     a, b = _moment(later), _moment(earlier)
     if a is None or b is None:
         return None
-    sign = "+" if a >= b else "-"
-    high, low = (a, b) if a >= b else (b, a)
-    months = (high.year - low.year) * 12 + high.month - low.month
-    while (base := _plus_months(low, months)) > high:
+    sign, step = ("+", 1) if a >= b else ("-", -1)
+    # whole months are counted from B towards A, then the rest from there
+    months = abs((a.year - b.year) * 12 + a.month - b.month)
+    while (rest := (a - _plus_months(b, step * months)) * step) < timedelta():
         months -= 1
-    rest = high - base
     seconds = rest.seconds
     clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{rest.microseconds // 1000:03}"
     return f"{sign}{months // 12:04}-{months % 12:02}-{rest.days:02} {clock}"
@@ -95,6 +95,17 @@ def _plus_months(moment: datetime, months: int) -> datetime:
     month = moment.month - 1 + months
     first = moment.replace(year=moment.year + month // 12, month=month % 12 + 1, day=1)
     return first + timedelta(days=moment.day - 1)
+
+
+def json_error_position(text: _Value) -> int | None:
+    """`json_error_position(X)`: 0 for correct JSON, else where it goes wrong, from 1."""
+    if text is None:
+        return None
+    try:
+        json.loads(_text(text))
+    except json.JSONDecodeError as error:
+        return error.pos + 1
+    return 0
 
 
 def _refused(*_arguments: _Value) -> None:
@@ -123,6 +134,7 @@ MISSING_FUNCTIONS: Final[dict[str, tuple[int, Callable[..., Any]]]] = {
     "concat_ws": (-1, concat_ws),
     "unhex": (-1, unhex),
     "timediff": (2, timediff),
+    "json_error_position": (1, json_error_position),
     "json_pretty": (-1, _refused),
 }
 """Name -> (arguments, implementation)."""

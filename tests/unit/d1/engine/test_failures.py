@@ -22,7 +22,7 @@ class Clock:
 @pytest.fixture
 def transactions() -> Iterator[Transactions]:
     with closing(Transactions(Path(":memory:"), "DB", Clock())) as opened:
-        opened.run([Query("CREATE TABLE t(id INTEGER PRIMARY KEY, a, b)")], inf)
+        opened.run([Query("CREATE TABLE t(id INTEGER PRIMARY KEY, a, b); CREATE TABLE s(a INTEGER) STRICT")], inf)
         yield opened
 
 
@@ -35,6 +35,20 @@ def transactions() -> Iterator[Transactions]:
         ("SELECT t.a FROM t WHERE zz=1", "no such column: zz at offset 24: SQLITE_ERROR"),
         ("SELECT id FROM t x JOIN t y", "ambiguous column name: id at offset 7: SQLITE_ERROR"),
         ("INSERT INTO t(zz) VALUES(1)", "table t has no column named zz: SQLITE_ERROR"),
+        ("SELECT t.a FROM t JOIN t AS u ON zz=1", "no such column: zz: SQLITE_ERROR"),
+        ("UPDATE t SET zz=1", "no such column: zz: SQLITE_ERROR"),
+        ("UPDATE t SET a=zz", "no such column: zz at offset 15: SQLITE_ERROR"),
+        ("ALTER TABLE t RENAME COLUMN zz TO y", 'no such column: "zz" at offset 28: SQLITE_ERROR'),
+        (
+            "SELECT a FROM t ORDER BY a, 5",
+            "2nd ORDER BY term out of range - should be between 1 and 1 at offset 28: SQLITE_ERROR",
+        ),
+        ("CREATE TABLE nope.x(a)", "unknown database nope at offset 13: SQLITE_ERROR"),
+        ("SELECT 1; SELECT zz", "no such column: zz at offset 7: SQLITE_ERROR"),
+        (
+            "INSERT INTO s VALUES('x')",
+            "cannot store TEXT value in INTEGER column s.a: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_DATATYPE)",
+        ),
         ("SELECT 1 + frob(2)", "no such function: frob at offset 11: SQLITE_ERROR"),
         ("SELECT abs(1, 2)", "wrong number of arguments to function abs() at offset 7: SQLITE_ERROR"),
         ("SELEC 1", 'near "SELEC": syntax error at offset 0: SQLITE_ERROR'),

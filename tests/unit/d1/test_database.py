@@ -1,0 +1,140 @@
+"""The binding: batch, exec, sessions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from d1 import D1Database, D1Error, Engine
+from d1.errors import D1ExecError, D1ObjectError, D1UsageError
+
+
+@pytest.fixture
+async def db(tmp_path: Path) -> AsyncIterator[D1Database]:
+    engine = Engine.open(tmp_path / "db.sqlite")
+    db = D1Database(engine)
+    await db.exec("CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT)")
+    yield db
+    await engine.close()
+
+
+async def count(db: D1Database) -> int:
+    return await db.prepare("SELECT count(*) n FROM t").first("n")
+
+
+async def test_a_batch_is_one_transaction(db: D1Database) -> None:
+    insert = db.prepare("INSERT INTO t(name) VALUES(?)")
+    results = await db.batch([insert.bind("a"), insert.bind("b"), db.prepare("SELECT name FROM t")])
+    assert [row.name for row in results[2].results] == ["a", "b"]
+    with pytest.raises(D1Error, match="UNIQUE"):
+        await db.batch([insert.bind("c"), db.prepare("INSERT INTO t(id) VALUES(1)")])
+    assert await count(db) == 2
+
+
+async def test_a_batch_takes_any_iterable_and_refuses_an_empty_one(db: D1Database) -> None:
+    assert len(await db.batch(db.prepare("SELECT 1") for _ in range(3))) == 3
+    with pytest.raises(D1Error, match="No SQL statements detected"):
+        await db.batch([])
+
+
+async def test_exec_runs_line_by_line(db: D1Database) -> None:
+    done = await db.exec("INSERT INTO t(name) VALUES('a');\r\n\n  -- note\nINSERT INTO t(name) VALUES('b')")
+    assert (done["count"], type(done.duration)) == (2, float)
+    assert await count(db) == 2
+
+
+async def test_a_failing_exec_stores_nothing_and_quotes_the_first_line(db: D1Database) -> None:
+    with pytest.raises(D1ExecError) as caught:
+        await db.exec("INSERT INTO t(name) VALUES('a')\nINSERT INTO nope VALUES(1)")
+    assert caught.value.message == (
+        "D1_EXEC_ERROR: Error in line 1: INSERT INTO t(name) VALUES('a'): no such table: nope: SQLITE_ERROR"
+    )
+    assert await count(db) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "Cannot read properties of undefined (reading 'trim')"),
+        ((None,), "Cannot read properties of null (reading 'trim')"),
+        ((5,), "query.trim is not a function"),
+    ],
+)
+async def test_exec_of_what_is_no_text(db: D1Database, arguments: tuple[object, ...], text: str) -> None:
+    with pytest.raises(D1UsageError) as caught:
+        await db.exec(*arguments)
+    assert str(caught.value) == f"TypeError: {text}"
+
+
+async def test_a_violated_deferred_constraint_resets_the_object(db: D1Database) -> None:
+    await db.exec("CREATE TABLE c(t REFERENCES t(id) DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(D1ObjectError, match="left the database in a state where constraints were violated"):
+        await db.prepare("INSERT INTO c VALUES(9)").run()
+    assert await db.prepare("SELECT count(*) n FROM c").first("n") == 0
+    await db.batch([db.prepare("INSERT INTO c VALUES(9)"), db.prepare("INSERT INTO t(id) VALUES(9)")])
+
+
+async def test_a_rollback_inside_a_statement_fails_the_whole_call(db: D1Database) -> None:
+    await db.prepare("INSERT INTO t(id) VALUES(1)").run()
+    with pytest.raises(D1ObjectError, match=r"internal error; reference = [a-z0-9]+"):
+        await db.batch(
+            [db.prepare("INSERT INTO t(id) VALUES(2)"), db.prepare("INSERT OR ROLLBACK INTO t(id) VALUES(1)")]
+        )
+    assert await count(db) == 1
+
+
+async def test_or_fail_keeps_nothing(db: D1Database) -> None:
+    with pytest.raises(D1Error):
+        await db.prepare("INSERT OR FAIL INTO t(id) VALUES(1),(2),(1)").run()
+    assert await count(db) == 0
+
+
+async def test_foreign_keys_are_always_enforced(db: D1Database) -> None:
+    await db.exec("CREATE TABLE c(t REFERENCES t(id))\nPRAGMA foreign_keys=OFF")
+    with pytest.raises(D1Error, match="FOREIGN KEY constraint failed"):
+        await db.prepare("INSERT INTO c VALUES(9)").run()
+
+
+async def test_dump_fails_as_in_production(db: D1Database) -> None:
+    with pytest.raises(D1Error, match=r"D1_DUMP_ERROR: Status \+ 404"):
+        await db.dump()
+
+
+# sessions
+
+
+@pytest.mark.parametrize("constraint", [None, "", "  ", "first-unconstrained", "first-primary"])
+async def test_a_session_has_no_bookmark_before_its_first_call(db: D1Database, constraint: str | None) -> None:
+    session = db.withSession(constraint)
+    assert session.getBookmark() is None
+    await session.prepare("SELECT 1").first()
+    assert session.getBookmark() is not None
+
+
+async def test_bookmarks_grow_with_writes_and_never_go_back(db: D1Database) -> None:
+    session = db.withSession("first-primary")
+    seen: list[str] = []
+    for name in "abc":
+        await session.prepare("INSERT INTO t(name) VALUES(?)").bind(name).run()
+        seen.append(session.getBookmark() or "")
+    await session.batch([session.prepare("SELECT 1")])
+    assert seen == sorted(set(seen))
+    assert session.getBookmark() == seen[-1]
+    later = db.withSession("zzzz")
+    await later.prepare("SELECT 1").run()
+    assert later.getBookmark() == "zzzz"
+
+
+async def test_a_session_can_go_on_from_a_bookmark(db: D1Database) -> None:
+    first = db.withSession()
+    await first.prepare("INSERT INTO t(name) VALUES('a')").run()
+    second = db.with_session(first.get_bookmark())
+    assert second.getBookmark() == first.getBookmark()
+    assert await second.prepare("SELECT count(*) n FROM t").first("n") == 1
+
+
+async def test_a_session_is_no_database(db: D1Database) -> None:
+    assert not hasattr(db.withSession(), "exec")
+    assert not hasattr(db.withSession(), "dump")
