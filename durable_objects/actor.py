@@ -212,6 +212,7 @@ class Instance:
             self._tasks.discard(cast("asyncio.Task[Any]", asyncio.current_task(self._loop)))
             self.rest()
 
+    # DIFFERS: a timer of another call that is due earlier does not keep a timer inside the section from firing.
     def block(self, callback: Callable[[], Any]) -> asyncio.Future[Any]:
         """Run `callback` in a section of its own, at once when the current section may run."""
         outer = current_section.get()
