@@ -64,12 +64,12 @@ class Fetcher(JsProxy):
         return response if self._face is None else self._face(response)
 
     async def _follow(self, request: Request) -> Response:
-        redirected = False
+        redirected, is_manual = False, request.redirect == "manual"
         for _ in range(_MAX_REDIRECTS + 1):
             body = request.take_body()
             response = await self._once(_copy(request, request.url, request.method, body))
             location = response.headers.get("location")
-            if request.redirect == "manual" or location is None or response.status not in (301, 302, 303, 307, 308):
+            if is_manual or location is None or response.status not in (301, 302, 303, 307, 308):
                 return response.seen_as_fetched(request.url, redirected=redirected)
             redirected = True
             url = URL(location, request.url).href
