@@ -88,6 +88,12 @@ class Target:
 
 
 def find(database: str, options: dict[str, Any]) -> Target:
+    """Return the configured database of this binding or name; `options` are those of `on_database`.
+
+    Raises:
+        CommandError: There is none, or a remote one was asked for.
+        ConfigError: The configuration cannot be used.
+    """
     if options["remote"]:
         raise CommandError("only local databases can be reached from here; for a remote one use wrangler")
     project = load(options["config"] or Path.cwd(), options["environment"])
@@ -151,12 +157,15 @@ def reporting(as_json: bool = False) -> Generator[None]:
 
 
 def write_json(value: object) -> None:
+    """Write a value to standard output, indented as wrangler does."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def count_of(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it belongs."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def show_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Write a table to standard output; it fits a terminal, and is complete when it goes elsewhere."""
     click.echo(draw(columns, rows, shutil.get_terminal_size().columns if sys.stdout.isatty() else None))

@@ -66,6 +66,11 @@ class Source:
 
 
 def from_file(path: Path) -> Source:
+    """Return the SQL of a file, which is read while it runs; `-` is standard input.
+
+    Raises:
+        CommandError: It cannot be read, or is a database file and not SQL.
+    """
     if str(path) == "-":
         return Source("<stdin>", iter(lambda: sys.stdin.read(_CHUNK_CHARACTERS), ""))
     try:
@@ -93,6 +98,11 @@ def _chunks(path: Path) -> Iterator[str]:
 
 
 def run_all(file: DatabaseFile, source: Source, parts: Iterable[Part], label: str) -> Iterator[tuple[Part, Ran]]:
+    """Run statements one after another and yield what each did; `label` is what progress says of them.
+
+    Raises:
+        CommandError: One failed; the text and the details name it.
+    """
     progress = Progress(label, source.size)
     try:
         for number, part in enumerate(parts, 1):
@@ -122,5 +132,6 @@ def _with_hint(reason: str) -> str:
 
 
 def shortened(sql: str) -> str:
+    """Return the beginning of a statement as one line."""
     line = " ".join(sql[: 4 * _SHOWN_SQL].split())
     return line if len(line) <= _SHOWN_SQL and len(sql) <= 4 * _SHOWN_SQL else line[:_SHOWN_SQL] + "..."
