@@ -78,6 +78,25 @@ def dev(
     sys.exit(run(options))
 
 
+class _D1Group(click.Group):
+    """Imports its commands when one is asked for: serving needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from workers.runtime.cli.d1 import group
+
+        return group.list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from workers.runtime.cli.d1 import group
+
+        return group.get_command(ctx, cmd_name)
+
+
+@cli.group(cls=_D1Group)
+def d1() -> None:
+    """Work with the D1 databases on this machine, which wrangler uses too."""
+
+
 def main() -> None:
     """Run the command line."""
     cli()
