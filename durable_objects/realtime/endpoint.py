@@ -64,7 +64,7 @@ async def _history(request: Request, directory: Directory) -> str:
     if limit < 1:
         raise RealtimeError(Code.BAD_REQUEST, f"limit is {limit}, but must be at least 1", "limit")
     before = _number(query.get("before"), "before", None)
-    name = directory.topic(room, query.get("projectId", ()))
+    name = directory.topic(room, (*query.get("projectId", ()), headers.get("x-project-id", "")))
     reader = Connection(directory.new_id(), query.get("userId", [None])[0], role, settings.project)
     who = dumps([reader.id, reader.user_id, reader.role, reader.project])
     stub, count = directory.stub(name.text), min(limit, settings.history_page_max)
@@ -106,8 +106,15 @@ async def answer_rpc(request: Request, directory: Directory) -> Response:
         result = await (_emit(args, directory) if method == "socket.emit" else _query(args, directory))
         return Response(dumps(result), headers=_JSON)
     except RealtimeError as error:
-        body = {"error": {"code": error.code.name, "number": error.code.number, "message": error.message}}
-        return Response(dumps(body), status=error.code.status, headers=_JSON)
+        return _rpc_error(error)
+    except Exception:  # a request: whatever a topic's object or the database raised
+        _log.exception("a call of the server API failed")
+        return _rpc_error(RealtimeError(Code.TOPIC_UNAVAILABLE, "the call failed; the server's log says why"))
+
+
+def _rpc_error(error: RealtimeError) -> Response:
+    body = {"error": {"code": error.code.name, "number": error.code.number, "message": error.message}}
+    return Response(dumps(body), status=error.code.status, headers=_JSON)
 
 
 def _admit_caller(request: Request, directory: Directory) -> None:

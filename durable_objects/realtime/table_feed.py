@@ -6,6 +6,7 @@ that grow under load, and a slow topic holds up no other. A full queue is replac
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ __all__ = ["TableFeed", "TableWatch"]
 
 _MAX_QUEUED = 20_000
 _BATCH = 1_000
+_DELIVERY_TIMEOUT_S = 60.0
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +124,11 @@ class TableFeed:
         events = [[event.kind, event.rest] for event in batch]
         for _ in range(2):
             try:
-                await self._stub(topic).tell_changes(events)
+                async with asyncio.timeout(_DELIVERY_TIMEOUT_S):
+                    await self._stub(topic).tell_changes(events)
+            except TimeoutError:  # it may still arrive: a second try could tell everything twice
+                _log.warning("topic %s: %s row changes were not taken in time", topic, len(batch))
+                return False
             except Exception:  # a task root: the object, or the class it runs, failed
                 _log.exception("topic %s: %s row changes were not delivered", topic, len(batch))
             else:

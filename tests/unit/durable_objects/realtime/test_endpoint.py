@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from durable_objects.realtime.core.settings import TopicClass
+from durable_objects.realtime.topic_object import TopicObject
+
 HISTORY = "/api/v1/public/realtime/history"
 RPC = "/internal/hooks/rpc"
 
@@ -50,6 +53,13 @@ async def test_history_gives_fifty_unless_asked(start: Any):
         await world.realtime.publish("chat/x", "m", number, persist=True)
     assert len(await messages(world, "room=chat/x")) == 50
     assert len(await messages(world, "room=chat/x&limit=1000")) == 60
+
+
+async def test_history_knows_the_project_from_wherever_it_is_named(world: Any):
+    await world.realtime.publish("chat/x", "m", 1, persist=True)
+    assert len(await messages(world, "room=chat/x/p9&projectId=p9")) == 1
+    response = await world.request(f"{HISTORY}?room=chat/x/p9", headers={"X-Project-Id": "p9"})
+    assert len((await response.json())["messages"]) == 1
 
 
 async def test_history_of_an_unknown_room_is_empty(world: Any):
@@ -148,6 +158,18 @@ async def test_a_page_of_another_origin_cannot_call_the_open_server_api(world: A
     args = ["m", 1, "general"]
     assert (await call(world, "socket.emit", args, origin="https://evil.example")).status == 403
     assert (await call(world, "socket.emit", args, origin="http://localhost:8787")).status == 200
+
+
+class Broken(TopicObject):
+    def __init__(self, ctx: Any, env: Any) -> None:
+        raise RuntimeError("secret detail")
+
+
+async def test_a_call_that_fails_inside_is_answered_as_an_error(start: Any, caplog: Any):
+    world = await start({"Broken": Broken}, topics=(TopicClass("b/*", "Broken"),))
+    response = await call(world, "socket.emit", ["m", 1, "b/1"])
+    assert response.status == 503
+    assert "secret" not in await response.text()
 
 
 async def test_only_secret_keys_call_the_server_api(start: Any):
