@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def dev(
     quiet: bool,
 ) -> None:
     """Serve a Worker on this machine."""
+    gc.disable()  # nothing that importing makes is garbage; `run` turns it on again
     from workers.runtime.cli.dev import DevOptions, run
 
     options = DevOptions(

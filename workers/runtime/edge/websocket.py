@@ -100,16 +100,29 @@ class Outbox:
         self.last = None
         last: list[bytes] | None = None
         joined = b""
+        # This loop is kept tight: while one send follows the other quickly, a receiver on another core does not go
+        # to sleep in between, and waking it costs more than the send itself.
         for connection in dirty:
-            queued = connection.queued
-            if not queued:
+            data, queued = connection.first, connection.queued
+            if data is None:
                 continue
-            connection.queued = []
-            # Comparing lists compares identities first: the same broadcast costs a pointer per frame.
-            if queued != last:
-                last = queued
-                joined = queued[0] if len(queued) == 1 else b"".join(queued)
-            connection.write(joined)
+            connection.first = None
+            if queued is not None:
+                connection.queued = None
+                # Comparing lists compares identities first: the same broadcast costs a pointer per frame.
+                if queued != last:
+                    last = queued
+                    joined = b"".join(queued)
+                data = joined
+            if connection.is_paused:
+                connection.keep(data)
+            else:
+                write = connection.write  # calling a slot's value directly is the slow way in CPython 3.11
+                write(data)
+
+
+def _nowhere(data: bytes) -> None:
+    """Take what is written to a connection that is gone."""
 
 
 class Connection(asyncio.Protocol):
@@ -122,13 +135,15 @@ class Connection(asyncio.Protocol):
         "_got_close",
         "_hanging_up",
         "_outbox",
-        "_paused",
         "_port",
         "_reader",
         "_sent_close",
         "_timer",
         "_transport",
+        "first",
+        "is_paused",
         "queued",
+        "write",
     )
 
     def __init__(self, outbox: Outbox, ws: WebSocket) -> None:
@@ -140,10 +155,15 @@ class Connection(asyncio.Protocol):
         self._outbox = outbox
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader(MAX_MESSAGE_BYTES)
-        self.queued: list[bytes] = []
+        self.first: bytes | None = None
+        """The first frame queued in this turn; nearly always the only one."""
+        self.queued: list[bytes] | None = None
+        """All frames queued in this turn, `first` among them, when there are several."""
+        self.write: Callable[[bytes], None] = _nowhere
+        """Write to the transport; only while `is_paused` is false."""
+        self.is_paused = False
         self._backlog: list[bytes] | None = None
         self._backlog_bytes = 0
-        self._paused = False
         self._sent_close = False
         self._got_close = False
         self._hanging_up = False
@@ -154,6 +174,7 @@ class Connection(asyncio.Protocol):
     def start(self, transport: asyncio.Transport, tail: bytes) -> None:
         """Begin on a transport whose handshake answer is written; `tail` came in behind the handshake request."""
         self._transport = transport
+        self.write = transport.write
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
         _notice_dead_peers(transport)
@@ -167,10 +188,15 @@ class Connection(asyncio.Protocol):
         """Queue a message for the client."""
         if self._sent_close:
             return
-        queued, outbox = self.queued, self._outbox
-        if not queued:
+        outbox = self._outbox
+        frame = outbox.last_frame if data is outbox.last else outbox.frame(data)
+        if self.first is None:
+            self.first = frame
             outbox.mark(self)
-        queued.append(outbox.last_frame if data is outbox.last else outbox.frame(data))
+        elif self.queued is None:
+            self.queued = [self.first, frame]
+        else:
+            self.queued.append(frame)
 
     def closed(self, code: int, reason: str, was_clean: bool) -> None:
         """Close towards the client, behind the messages sent so far; without a Close frame when it was not clean."""
@@ -178,7 +204,7 @@ class Connection(asyncio.Protocol):
             return
         if not was_clean:
             self._sent_close = self._got_close = True
-            self._flush_now()
+            self._send_now(b"")
             self._hang_up()
             return
         self._send_close(code, reason)
@@ -194,7 +220,7 @@ class Connection(asyncio.Protocol):
                 if opcode is _TEXT or opcode is _BINARY:
                     self._port.send(payload)
                 elif opcode is _PING:
-                    self._control(Opcode.PONG, payload)
+                    self._pong(payload)
                 elif opcode is _CLOSE:
                     self._client_closed(payload)
                     return
@@ -210,8 +236,8 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._outbox.connections.discard(self)
         self._stop_timer()
-        self.queued = []
-        self._backlog = None
+        self.first = self.queued = self._backlog = None
+        self.write = _nowhere
         self._sent_close = True
         if not self._got_close:
             self._got_close = True
@@ -221,12 +247,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write: keep frames here."""
-        self._paused = True
+        self.is_paused = True
         self._backlog, self._backlog_bytes = [], 0
 
     def resume_writing(self) -> None:
         """The client caught up: send what waited."""
-        self._paused = False
+        self.is_paused = False
         backlog, self._backlog = self._backlog, None
         if backlog and self._transport is not None:
             self._transport.write(b"".join(backlog))
@@ -235,12 +261,8 @@ class Connection(asyncio.Protocol):
 
     # -- writing
 
-    def write(self, data: bytes) -> None:
-        """Write frames now, or keep them while the client is slow."""
-        if not self._paused:
-            if self._transport is not None:
-                self._transport.write(data)
-            return
+    def keep(self, data: bytes) -> None:
+        """Keep frames while the client is slow."""
         backlog = self._backlog
         if backlog is None:
             return
@@ -250,17 +272,17 @@ class Connection(asyncio.Protocol):
         backlog.append(data)
         self._backlog_bytes += len(data)
 
-    def _flush_now(self) -> None:
-        queued, self.queued = self.queued, []
-        if queued:
-            self.write(b"".join(queued))
+    def _send_now(self, frame: bytes) -> None:
+        """Write a frame behind all that is queued, without waiting for the end of the turn."""
+        if self.first is not None:
+            frame = b"".join((*(self.queued or (self.first,)), frame))
+            self.first = self.queued = None
+        if frame:
+            (self.keep if self.is_paused else self.write)(frame)
 
-    def _control(self, opcode: Opcode, payload: str | bytes) -> None:
-        if self._sent_close:
-            return
-        if not self.queued:
-            self._outbox.mark(self)
-        self.queued.append(frames.encode(opcode, payload if isinstance(payload, bytes) else payload.encode()))
+    def _pong(self, payload: str | bytes) -> None:
+        if not self._sent_close:
+            self._send_now(frames.encode(Opcode.PONG, payload if isinstance(payload, bytes) else payload.encode()))
 
     def _give_up(self) -> None:
         _log.warning("a slow client was dropped: %d bytes wait for it", self._backlog_bytes)
@@ -295,8 +317,7 @@ class Connection(asyncio.Protocol):
 
     def _send_close(self, code: int, reason: str) -> None:
         self._sent_close = True
-        self._flush_now()
-        self.write(frames.encode(_CLOSE, frames.close_payload(code, reason)))
+        self._send_now(frames.encode(_CLOSE, frames.close_payload(code, reason)))
         if self._got_close:
             self._hang_up()
         else:
@@ -321,8 +342,7 @@ class Connection(asyncio.Protocol):
         )
         if not self._sent_close:
             self._sent_close = True
-            self._flush_now()
-            self.write(frames.encode(_CLOSE, frames.close_payload(error.code, error.reason)))
+            self._send_now(frames.encode(_CLOSE, frames.close_payload(error.code, error.reason)))
         # Closing with unread bytes resets the connection and the client would never see why: read on for a while.
         self._start_timer(_REFUSED_LINGER_S, self._hang_up)
 
