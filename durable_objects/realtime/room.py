@@ -70,7 +70,7 @@ class Room:
         self._hooks = hooks
         self._history_limit = history_limit
         self._hook_timeout_s = hook_timeout_s
-        self._log = TopicLog(ctx.storage.sql)
+        self._log = TopicLog(ctx.storage)
         self._log_is_known = False
         self._keep = _DEFAULT_KEEP
         self._tickets: dict[str, Leg] = {}

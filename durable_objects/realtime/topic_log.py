@@ -26,15 +26,15 @@ _COLUMNS = "position, epoch, id, user_id, event, data, created_at"
 class TopicLog:
     """Rows of `realtime_messages`; the table appears with the first message."""
 
-    def __init__(self, sql: Any) -> None:
-        self._sql = sql
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
 
     def append(self, message: Message, *, keep: int) -> None:
         """Store the newest message and drop all but the newest `keep`."""
         # Asked every time: user code may have emptied the storage with deleteAll().
-        self._sql.exec(_SCHEMA)
+        self._storage.sql.exec(_SCHEMA)
         position = message.position
-        self._sql.exec(
+        self._storage.sql.exec(
             f"INSERT INTO realtime_messages ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
             position.offset,
             position.epoch,
@@ -44,13 +44,13 @@ class TopicLog:
             message.data,
             message.created_at,
         )
-        self._sql.exec("DELETE FROM realtime_messages WHERE position <= ?", position.offset - keep)
+        self._storage.sql.exec("DELETE FROM realtime_messages WHERE position <= ?", position.offset - keep)
 
     def newest(self, limit: int, before: int | None = None) -> list[Message]:
         """Return up to `limit` messages older than `before` (a `created_at`), newest first."""
-        if not self._sql.exec(_EXISTS).toArray():
+        if not self._storage.sql.exec(_EXISTS).toArray():
             return []
-        rows = self._sql.exec(
+        rows = self._storage.sql.exec(
             f"SELECT {_COLUMNS} FROM realtime_messages WHERE created_at < ? ORDER BY created_at DESC LIMIT ?",
             before if before is not None else _LATEST,
             limit,

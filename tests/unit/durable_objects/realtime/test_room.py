@@ -47,6 +47,13 @@ async def test_announcements_that_are_never_used_are_forgotten(world: Any, monke
     assert statuses == [403, 101, 101]
 
 
+async def test_a_topic_that_stores_nothing_leaves_no_file(world: Any):
+    client = await world.connect()
+    await client.subscribe("chat/x")
+    await client.ask({"type": "publish", "topic": "chat/x", "event": "e"})
+    assert list(world.host.root.rglob("*.sqlite")) == []
+
+
 class Own(TopicObject):
     """Accepts a socket of its own beside the topic's legs."""
 

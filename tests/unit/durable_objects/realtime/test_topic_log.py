@@ -18,12 +18,12 @@ class Holder(DurableObject):
 
 
 @pytest.fixture
-async def sql(tmp_path: Path) -> AsyncIterator[Any]:
+async def storage(tmp_path: Path) -> AsyncIterator[Any]:
     host = Host(tmp_path)
     namespace = host.namespace(ObjectClass("w-Holder", Holder, None))
     await namespace.getByName("a").wake()
     (actor,) = host.actors("w-Holder")
-    yield actor.instance.storage.sql
+    yield actor.instance.storage
     await host.close()
 
 
@@ -36,27 +36,27 @@ def fill(log: TopicLog, count: int, keep: int = 100) -> History:
     return history
 
 
-async def test_an_untouched_topic_has_no_messages_and_no_table(sql: Any):
-    assert TopicLog(sql).newest(10) == []
-    assert sql.exec("SELECT name FROM sqlite_master").toArray() == []
+async def test_an_untouched_topic_has_no_messages_and_no_table(storage: Any):
+    assert TopicLog(storage).newest(10) == []
+    assert storage.sql.exec("SELECT name FROM sqlite_master").toArray() == []
 
 
-async def test_messages_come_back_as_they_were_newest_first(sql: Any):
-    log = TopicLog(sql)
+async def test_messages_come_back_as_they_were_newest_first(storage: Any):
+    log = TopicLog(storage)
     message = History("e1").append(id="ä", user_id="u", event="é", data='{"x":1}', now_ms=1_700_000_000_000)
     log.append(message, keep=5)
     assert log.newest(10) == [message]
     assert isinstance(log.newest(1)[0].created_at, int)
 
 
-async def test_only_the_newest_are_kept(sql: Any):
-    log = TopicLog(sql)
+async def test_only_the_newest_are_kept(storage: Any):
+    log = TopicLog(storage)
     fill(log, 10, keep=3)
     assert [message.data for message in log.newest(10)] == ["9", "8", "7"]
 
 
-async def test_pages_follow_each_other_by_created_at(sql: Any):
-    log = TopicLog(sql)
+async def test_pages_follow_each_other_by_created_at(storage: Any):
+    log = TopicLog(storage)
     fill(log, 5)
     first = log.newest(2)
     assert [message.data for message in log.newest(2, first[-1].created_at)] == ["2", "1"]
