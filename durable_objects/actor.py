@@ -30,7 +30,7 @@ from durable_objects.ids import DurableObjectId
 from durable_objects.observer import Observer
 from durable_objects.rpc import call_fetch, clone, cross, positional_limit, reach
 from durable_objects.state import DurableObjectState, ObjectClass
-from durable_objects.storage.files import ObjectFile
+from durable_objects.storage.files import ObjectFile, OpenFiles
 from durable_objects.storage.object_storage import DurableObjectStorage
 from durable_objects.storage.transaction import Transactions
 from workers.compat import web as js
@@ -58,6 +58,7 @@ class Surroundings(Protocol):
     clock: Clock
     observer: Observer
     random: Random
+    open_files: OpenFiles
 
     def retire(self, actor: Actor) -> None:
         """The actor holds nothing any more; a new one may take its place."""
@@ -87,7 +88,7 @@ class Instance:
         self.broken: Exception | None = None
         self.gate = InputGate()
         self.outlet = Outlet(lambda event: self.submit("event", lambda _target: event(), None), self.rest)
-        self.file = ObjectFile(actor.path)
+        self.file = ObjectFile(actor.path, actor.host.open_files, lambda: not (self._active or self.outlet.held))
         self.alarm = _Alarm(self)
         self.transactions = Transactions(self.file, self._writes_opened, self._settled)
         spec = actor.spec

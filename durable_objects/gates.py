@@ -10,6 +10,7 @@ Output gate: `held` from the first write of a turn until its commit; what leaves
 from __future__ import annotations
 
 import asyncio
+import logging
 import types
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
@@ -19,6 +20,9 @@ from typing import Any
 from workers.compat.websocket import WebSocket
 
 __all__ = ["InputGate", "Outlet", "OutputGate", "Section", "as_coroutine", "current_section", "gated"]
+
+
+_log = logging.getLogger(__name__)
 
 
 class Section:
@@ -130,7 +134,10 @@ class OutputGate:
         while position < len(queued):
             release, _ = queued[position]
             position += 1
-            release()
+            try:
+                release()
+            except Exception:  # a task root: one receiver's failure must not hold back the others for ever
+                _log.exception("a receiver of an object's output failed")
         queued.clear()
         self.held = False
 

@@ -14,6 +14,7 @@ from durable_objects.ids import DurableObjectId
 from durable_objects.namespace import DurableObjectNamespace
 from durable_objects.observer import NullObserver, Observer
 from durable_objects.state import ObjectClass
+from durable_objects.storage.files import OpenFiles
 from workers.compat.proxies import JsException
 
 __all__ = ["Host", "ObjectClass"]
@@ -64,6 +65,7 @@ class Host:
         self.clock: Clock = clock or SystemClock()
         self.observer: Observer = observer or NullObserver()
         self.random: Random = random or SystemRandom()
+        self.open_files = OpenFiles()
         self._directories: dict[str, _Directory] = {}
         self._is_started = False
         self._is_closed = False

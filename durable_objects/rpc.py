@@ -133,7 +133,7 @@ def _copy_other(value: Any) -> Any:
 
 
 def _copy_live(value: Any) -> Any:
-    if isinstance(value, _BY_REFERENCE) or getattr(value, "is_rpc_stub", False) is True:
+    if isinstance(value, _BY_REFERENCE) or getattr(cast(type, value.__class__), "__rpc_stub__", False):
         return value
     if isinstance(value, (PyProxy, FunctionStub, types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
         return value if isinstance(value, FunctionStub) else FunctionStub(value)

@@ -15,7 +15,7 @@ from durable_objects.errors import ObjectReset
 from durable_objects.ids import DurableObjectId
 from durable_objects.rpc import clone, cross
 from workers.compat import web as js
-from workers.compat.proxies import JsException, JsProxy
+from workers.compat.proxies import JsException
 from workers.compat.websocket import current_owner
 from workers.request import Request
 
@@ -91,60 +91,23 @@ class _Pipelined:
         return _Pipelined(self, name)
 
 
-class _Member:
-    """`stub.name`: call it as a method or await it as a property."""
+class _Link:
+    """The way from one stub to its object. Apart from the stub, whose own names would shadow RPC methods."""
 
-    __slots__ = ("_path", "_stub")
-
-    def __init__(self, stub: DurableObjectStub, path: tuple[str, ...]) -> None:
-        self._stub = stub
-        self._path = path
-
-    def __call__(self, *args: object) -> RpcPromise:
-        return RpcPromise(self._stub.issue(self._path, tuple([clone(argument) for argument in args])))
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        return self._stub.issue(self._path, None).__await__()
-
-    def __getattr__(self, name: str) -> _Member:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Member(self._stub, (*self._path, name))
-
-
-class DurableObjectStub(JsProxy):
-    """Handle on one object. After a reset of the instance it talked to it stays broken: take a new stub."""
-
-    is_rpc_stub = True
+    __slots__ = ("_directory", "_instance", "id")
 
     def __init__(self, directory: Directory, object_id: DurableObjectId) -> None:
         self.id = object_id
-        self.name = object_id.name
         self._directory = directory
         self._instance: _Instance | None = None
 
-    def fetch(self, resource: Any, /, **options: Any) -> RpcPromise:
-        """Send an HTTP request to the object; `await` gives a `workers.Response` (with `.web_socket` after an upgrade).
+    def call(self, path: tuple[str, ...], args: tuple[object, ...]) -> asyncio.Future[Any]:
+        return self.start(lambda actor, instance, future: actor.call(instance, path, args, future))
 
-        Raises:
-            JsTypeError: The URL is not absolute.
-        """
-        if isinstance(resource, js.Request) and not options:
-            request = Request(resource)
-        elif isinstance(resource, Request) and not options:
-            request = resource
-        else:
-            request = Request(resource, **options)
-        return RpcPromise(self._start(lambda actor, instance, future: actor.fetch(instance, request, future)))
+    def read(self, path: tuple[str, ...]) -> asyncio.Future[Any]:
+        return self.start(lambda actor, instance, future: actor.read(instance, path, future))
 
-    def issue(self, path: tuple[str, ...], args: tuple[object, ...] | None) -> asyncio.Future[Any]:
-        """Start a call (`args`) or a property read (None) and return its future."""
-        if args is None:
-            return self._start(lambda actor, instance, future: actor.read(instance, path, future))
-        given = args
-        return self._start(lambda actor, instance, future: actor.call(instance, path, given, future))
-
-    def _start(self, begin: _Begin) -> asyncio.Future[Any]:
+    def start(self, begin: _Begin) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         owner = current_owner.get()
         if owner is not None and owner.held:
@@ -169,10 +132,60 @@ class DurableObjectStub(JsProxy):
         self._instance = instance = actor.wake()
         begin(actor, instance, future)
 
+
+class _Member:
+    """`stub.name`: call it as a method or await it as a property."""
+
+    __slots__ = ("_link", "_path")
+
+    def __init__(self, link: _Link, path: tuple[str, ...]) -> None:
+        self._link = link
+        self._path = path
+
+    def __call__(self, *args: object, **options: object) -> RpcPromise:
+        given = (*args, options) if options else args  # keywords become one trailing object, as in the SDK
+        return RpcPromise(self._link.call(self._path, tuple([clone(argument) for argument in given])))
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._link.read(self._path).__await__()
+
     def __getattr__(self, name: str) -> _Member:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _Member(self, (name,))
+        return _Member(self._link, (*self._path, name))
+
+
+class DurableObjectStub:
+    """Handle on one object. After a reset of the instance it talked to it stays broken: take a new stub.
+
+    Every attribute other than `id`, `name` and `fetch` is a method or property of the object.
+    """
+
+    __rpc_stub__ = True
+
+    def __init__(self, directory: Directory, object_id: DurableObjectId) -> None:
+        self.id = object_id
+        self.name = object_id.name
+        self.__link = _Link(directory, object_id)
+
+    def fetch(self, resource: Any, /, **options: Any) -> RpcPromise:
+        """Send an HTTP request to the object; `await` gives a `workers.Response` (with `.web_socket` after an upgrade).
+
+        Raises:
+            JsTypeError: The URL is not absolute.
+        """
+        if isinstance(resource, js.Request) and not options:
+            request = Request(resource)
+        elif isinstance(resource, Request) and not options:
+            request = resource
+        else:
+            request = Request(resource, **options)
+        return RpcPromise(self.__link.start(lambda actor, instance, future: actor.fetch(instance, request, future)))
+
+    def __getattr__(self, name: str) -> _Member:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Member(self.__link, (name,))
 
     def __repr__(self) -> str:
         return f"DurableObjectStub({self.id!r})"

@@ -7,14 +7,14 @@ authorizer is asked when a statement is compiled, so cached statements cost noth
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from durable_objects.errors import StorageError
 from durable_objects.storage.locate import error_offset
 
-__all__ = ["ObjectFile", "storage_error"]
+__all__ = ["ObjectFile", "OpenFiles", "storage_error"]
 
 _MAX_VALUE_BYTES = 2_200_000
 _LIMITS = {
@@ -77,11 +77,45 @@ _FORBIDDEN_FUNCTIONS = frozenset(
 )
 
 
-class ObjectFile:
-    """One SQLite database; `connection` opens it. Every method may raise StorageError."""
+class OpenFiles:
+    """Keeps the number of open databases below a limit by closing those of objects that are at rest.
 
-    def __init__(self, path: Path) -> None:
+    A process may have far more live objects than file descriptors; a closed file opens again on its next use.
+    """
+
+    def __init__(self, limit: int = 250) -> None:
+        self._limit = limit
+        self._open: dict[ObjectFile, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def opened(self, file: ObjectFile) -> None:
+        """Note that a file was opened, the latest of all; close the oldest ones at rest beyond the limit."""
+        self._open[file] = None
+        excess = len(self._open) - self._limit
+        if excess > 0:
+            resting = [other for other in self._open if other is not file and other.at_rest()]
+            for other in resting[:excess]:
+                other.close()
+
+    def closed(self, file: ObjectFile) -> None:
+        """Note that a file was closed."""
+        self._open.pop(file, None)
+
+
+class ObjectFile:
+    """One SQLite database; `connection` opens it. Every method may raise StorageError.
+
+    `at_rest` tells whether nobody is using the file, so that `open_files` may close it for a while.
+    """
+
+    def __init__(
+        self, path: Path, open_files: OpenFiles | None = None, at_rest: Callable[[], bool] = lambda: False
+    ) -> None:
         self.path = path
+        self.at_rest = at_rest
+        self._open_files = open_files
         self.internal = False
         self.generation = 0
         """Grows when the database is deleted, so that cursors notice."""
@@ -113,6 +147,8 @@ class ObjectFile:
             connection.setlimit(limit, value)
         connection.set_authorizer(self._authorize)
         self._connection = connection
+        if self._open_files is not None:
+            self._open_files.opened(self)
         return connection
 
     def run(self, sql: str, parameters: Sequence[object] = ()) -> sqlite3.Cursor:
@@ -152,6 +188,8 @@ class ObjectFile:
         self._tables.clear()
         if connection is not None:
             connection.close()
+            if self._open_files is not None:
+                self._open_files.closed(self)
 
     def delete(self) -> None:
         """Remove the database; open cursors become useless."""

@@ -111,3 +111,16 @@ def test_an_object_that_only_reads_leaves_no_file(play: Any, tmp_path: Any):
 
     play(story)
     assert not list(tmp_path.rglob("*.sqlite"))
+
+
+def test_many_live_objects_share_few_open_files(play: Any):
+    async def story(rig: Any) -> None:
+        namespace = rig.namespace(Keeper)
+        stubs = [namespace.getByName(str(number)) for number in range(400)]
+        for number, stub in enumerate(stubs):
+            await stub.keep(str(number))
+        assert len(rig.host.open_files) <= 251
+        assert [await stub.kept() for stub in stubs] == [str(number) for number in range(400)]
+        assert len(rig.host.open_files) <= 251
+
+    play(story)

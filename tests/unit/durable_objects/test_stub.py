@@ -73,3 +73,24 @@ def test_a_stub_can_be_given_to_another_object(play: Any):
         return await rig.namespace(Holder).getByName("h").use(rig.namespace(Target).getByName("a"))
 
     assert play(story) == "read"
+
+
+def test_no_name_of_ours_shadows_a_method_of_the_object(play: Any):
+    class Ticket(DurableObject):
+        def issue(self) -> str:
+            return "issued"
+
+        def destroy(self) -> str:
+            return "destroyed"
+
+        def start(self, *args: Any) -> Any:
+            return args
+
+    async def story(rig: Any) -> None:
+        stub = rig.namespace(Ticket).getByName("a")
+        assert await stub.issue() == "issued"
+        assert await stub.destroy() == "destroyed"
+        with pytest.raises(JsTypeError, match="tuple"):
+            await stub.start(1, option=True)
+
+    play(story)
