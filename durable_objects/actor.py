@@ -78,6 +78,9 @@ class _Alarm:
     def can_fire(self) -> bool:
         return self._instance.target is None or callable(getattr(self._instance.target, "alarm", None))
 
+    def now_ms(self) -> int:
+        return self._instance.actor.host.clock.now_ms()
+
 
 class Instance:
     """One incarnation of an object. `broken` tells why it ended, if it did not end by eviction."""

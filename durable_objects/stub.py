@@ -183,7 +183,7 @@ class DurableObjectStub:
         return RpcPromise(self.__link.start(lambda actor, instance, future: actor.fetch(instance, request, future)))
 
     def __getattr__(self, name: str) -> _Member:
-        if name.startswith("__"):
+        if name.startswith("__") or name == "then":  # JavaScript would take an object with `then` for a promise
             raise AttributeError(name)
         return _Member(self.__link, (name,))
 

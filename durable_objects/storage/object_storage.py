@@ -73,6 +73,10 @@ class AlarmSlot(Protocol):
         """False when the class has no `alarm()` and its constructor has run."""
         ...
 
+    def now_ms(self) -> int:
+        """Milliseconds since the Unix epoch."""
+        ...
+
 
 class _Operations:
     """Key-value and alarm methods common to `ctx.storage` and a transaction."""
@@ -130,7 +134,7 @@ class _Operations:
     def setAlarm(self, time: object = None, options: object = None, **_given: object) -> Settled[None]:
         """Set the one alarm of the object, in milliseconds since the epoch or as a datetime."""
         self._check("setAlarm")
-        at_ms = _alarm_time(time)
+        at_ms = max(_alarm_time(time), self._alarm.now_ms())  # a time in the past means now
         if not self._alarm.can_fire:
             raise JsTypeError("Your Durable Object class must have an alarm() handler in order to call setAlarm()")
         self.write_alarm(at_ms)

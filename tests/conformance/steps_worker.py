@@ -23,6 +23,7 @@ from durable_objects import Host, ObjectClass, WebSocketRequestResponsePair
 from durable_objects.ids import DurableObjectId
 from workers import Blob, DurableObject, Request, Response
 from workers.compat import web as js
+from workers.compat.js_string import js_string
 from workers.compat.proxies import JsException, JsMap, JsRangeError, JsTypeError, error_parts, jsnull
 from workers.compat.websocket import BlobMessage, WebSocket, WebSocketPair
 
@@ -194,8 +195,8 @@ def _differences_of_object(expected: dict[str, Any], actual: Any, path: str) -> 
     if "$prefix" in expected:
         return [] if isinstance(actual, str) and actual.startswith(expected["$prefix"]) else wrong
     tag = expected.get("$t")
-    if tag in {"undefined", "fn"}:
-        return [] if actual is None or tag == "fn" else wrong
+    if tag in {"undefined", "fn", "function"}:
+        return [] if actual is None or tag != "undefined" else wrong
     if tag is None and isinstance(actual, dict) and actual.get("$t") == "dict":
         want, got = expected, {key: item for key, item in actual["items"]}
         if set(want) != set(got):
@@ -235,6 +236,7 @@ NO_SUCH_METHOD = {
     "retSymbol": "Python has no symbols",
     "retWeird": "Python dicts have no prototype",
     "retTarget": "the Python SDK has no RpcTarget",
+    "throwObj": "Python raises exceptions only",
 }
 
 
@@ -411,10 +413,17 @@ class Interpreter:
                 case "wsrr":
                     return WebSocketRequestResponsePair(decode(value["req"]), decode(value["res"]))
                 case "cb":
-                    return lambda *args: self.log.append(f"cb:{value['label']}")
+                    return self._callback(value)
                 case _:
                     pass
         return decode(value, null)
+
+    def _callback(self, value: dict[str, Any]) -> Any:
+        def callback(*args: Any) -> Any:
+            self.log.append(f"cb:{value['label']}:{','.join(map(js_string, args))}")
+            return decode(value.get("returns"))
+
+        return callback
 
     def _chain(self, value: Any, chain: Any) -> Any:
         for item in chain:

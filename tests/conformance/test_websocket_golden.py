@@ -100,7 +100,7 @@ class Play:
         except Exception as error:
             client.seen.update(status=500, body=str(error)[:200])
             return
-        client.seen.update(open=True, protocol="")
+        client.seen.update(open=True, protocol=response.headers.get("sec-websocket-protocol") or "")
         if response.webSocket.is_accepted:
             client.seen["close"] = {"code": 1006, "reason": ""}  # the edge cannot take what was accepted already
             return

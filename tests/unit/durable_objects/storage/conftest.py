@@ -20,6 +20,9 @@ class Alarm:
     is_running: bool = False
     can_fire: bool = True
 
+    def now_ms(self) -> int:
+        return 1000
+
 
 @dataclass
 class Bench:

@@ -56,6 +56,11 @@ async def test_an_alarm_may_be_a_datetime_and_is_kept_in_nanoseconds(bench: Any)
     assert await bench.storage.getAlarm() is None
 
 
+async def test_an_alarm_in_the_past_is_an_alarm_now(bench: Any):
+    await bench.storage.setAlarm(5)
+    assert await bench.storage.getAlarm() == 1000
+
+
 async def test_delete_all_takes_everything(bench: Any):
     await bench.storage.put("k", 1)
     bench.storage.sql.exec("CREATE TABLE t(a)")
