@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextvars import Context
 from typing import Any
 
 __all__ = ["Tasks"]
@@ -19,8 +20,12 @@ class Tasks:
         self._live: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run `work` in the background."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
+        """Run `work` in the background, in a context of its own.
+
+        A row change may be committed inside a turn of some Durable Object: work that inherited that turn's context
+        would wait at that object's output gate.
+        """
+        task = asyncio.get_running_loop().create_task(work, name=name, context=Context())
         self._live.add(task)
         task.add_done_callback(self._finished)
 

@@ -3,9 +3,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from d1.changes import Commit, RowChange
+from durable_objects.realtime.core.settings import TopicClass
 from durable_objects.realtime.table_feed import TableFeed
 from durable_objects.realtime.tasks import Tasks
+from durable_objects.realtime.topic_object import TopicObject
 
 
 def insert(number: int, table: str = "orders") -> RowChange:
@@ -149,3 +153,22 @@ async def test_changes_that_could_not_be_delivered_are_announced_with_the_next_o
     feed.dispatch(Commit(2, "DB", (insert(2),), 5))
     assert [kind for kind, _ in await topic.told.get()] == ["resync", "db_change"]
     await tasks.close()
+
+
+class Writer(TopicObject):
+    """Causes a row change in a turn of its own that never commits."""
+
+    async def write_and_die(self) -> None:
+        await self.storage.put("k", 1)
+        self.env.commit()
+        self.ctx.abort("enough")
+
+
+async def test_a_change_made_in_the_turn_of_another_object_does_not_wait_for_it(start: Any, tables: Any):
+    world = await start({"Writer": Writer}, tables, topics=(TopicClass("w/*", "Writer"),))
+    world.env.commit = lambda: world.commit(insert(1))
+    client = await world.connect()
+    await client.subscribe("orders")
+    with pytest.raises(Exception, match="enough"):
+        await world.namespaces["Writer"].getByName("w/1").write_and_die()
+    assert (await client.next())["data"] == {"id": 1}

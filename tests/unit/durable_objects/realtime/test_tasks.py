@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import ContextVar
 from typing import Any
 
 from durable_objects.realtime.tasks import Tasks
@@ -21,6 +22,18 @@ async def test_closing_cancels_what_still_runs():
     await tasks.close()
     assert ended.is_set()
     await tasks.close()
+
+
+async def test_a_task_does_not_inherit_who_started_it():
+    tasks, seen = Tasks(), asyncio.Queue[str]()
+    starter: ContextVar[str] = ContextVar("starter", default="nobody")
+    starter.set("an object's turn")
+
+    async def work() -> None:
+        seen.put_nowait(starter.get())
+
+    tasks.spawn(work(), "work")
+    assert await seen.get() == "nobody"
 
 
 async def test_a_task_that_fails_is_logged_by_name(caplog: Any):
