@@ -51,6 +51,14 @@ class CaptureConnection(Protocol):
         """Run a statement and return its rows; TEXT that is not UTF-8 is decoded with replacement characters."""
         ...
 
+    def tagged(self, sql: str) -> str:
+        """Return the text under which `tagged_rows` runs a statement."""
+        ...
+
+    def tagged_rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement that `tagged` returned; otherwise like `rows`."""
+        ...
+
     def change(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement and return the number of rows it changed."""
         ...
@@ -189,7 +197,7 @@ class Capture:
         primary = sorted((row[5], place) for place, row in enumerate(info) if row[5] > 0)
         key = () if rowid else tuple(place for _, place in primary) or tuple(range(len(columns)))
         log = f"{self._connection.own_prefix}{number}"
-        select = f"SELECT * FROM temp.{log} WHERE seq>?"
+        select = self._connection.tagged(f"SELECT * FROM temp.{log} WHERE seq>?")
         return _Armed(name, number, columns, rowid, key, log, select, len(columns) > 45)
 
     def _disarm(self, armed: _Armed) -> None:
@@ -372,12 +380,12 @@ class Capture:
         """Move the log into Python, in replay order."""
         if not self._touched:
             return []
+        touched, self._touched = self._touched, set()
         pulled: list[LoggedRow] = []
         for armed in self._armed.values():
-            if armed.number in self._touched:
+            if armed.number in touched:
                 pulled += self._log_rows(armed)
-        self._dirty |= self._touched
-        self._touched.clear()
+        self._dirty |= touched
         self._unpurged += len(pulled)
         self._done = self._count
         if len(pulled) == 1:
@@ -388,9 +396,9 @@ class Capture:
     def _log_rows(self, armed: _Armed) -> list[LoggedRow]:
         if armed.is_wide:
             with self._connection.lifted_limits():
-                logged = self._connection.rows(armed.select_log, (self._done,))
+                logged = self._connection.tagged_rows(armed.select_log, (self._done,))
         else:
-            logged = self._connection.rows(armed.select_log, (self._done,))
+            logged = self._connection.tagged_rows(armed.select_log, (self._done,))
         width = len(armed.columns) + (1 if armed.rowid else 0)
         rows: list[LoggedRow] = []
         for entry in logged:

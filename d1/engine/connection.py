@@ -19,8 +19,10 @@ from d1.engine.failures import is_undecodable
 from d1.engine.functions import define_missing_functions
 from d1.engine.limits import apply_limits, limit
 
-__all__ = ["Connection"]
+__all__ = ["WAL_KEPT_BYTES", "Connection"]
 
+WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
+"""What a checkpoint leaves of the WAL file: writing over old blocks is cheaper than growing the file again."""
 _CACHED_STATEMENTS: Final = 512
 _PROGRESS_STEPS: Final = 500
 """Instructions between two looks at the clock: some 10 us, and no measurable cost."""
@@ -37,6 +39,7 @@ class Connection:
         self.raw = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS, timeout=0
         )
+        self._cursor = self.raw.cursor()
         token = secrets.token_hex(4)
         self.own_prefix = f"_cap_{token}_"
         self._tag = f"/*{token}*/"
@@ -55,6 +58,7 @@ class Connection:
             "foreign_keys=ON",
             "temp_store=MEMORY",
             "wal_autocheckpoint=0",  # a checkpoint inside COMMIT would hold the loop; see `d1.engine.checkpoint`
+            f"journal_size_limit={WAL_KEPT_BYTES}",
             "trusted_schema=ON",
             "busy_timeout=0",
         ):
@@ -68,13 +72,23 @@ class Connection:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement and return its rows; TEXT that is not UTF-8 is decoded with replacement characters."""
+        return self.tagged_rows(sql + self._tag, parameters)
+
+    def tagged(self, sql: str) -> str:
+        """Return the text under which `tagged_rows` runs a statement; made once, it saves making it each time."""
+        return sql + self._tag
+
+    def tagged_rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement that `tagged` returned; otherwise like `rows`."""
+        cursor = self._cursor
         try:
-            return self.raw.execute(sql + self._tag, parameters).fetchall()
+            cursor.execute(sql, parameters)
+            return cursor.fetchall()
         except sqlite3.OperationalError as error:
             if not is_undecodable(error):
                 raise
         with self.tolerant_text():
-            return self.raw.execute(sql + self._tag, parameters).fetchall()
+            return self.raw.execute(sql, parameters).fetchall()
 
     def change(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run a statement and return the number of rows it changed (0 for DDL)."""

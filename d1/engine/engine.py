@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from d1.changes import Commit, SqlValue
 from d1.engine.calls import Outcome, Query
+from d1.engine.connection import WAL_KEPT_BYTES
 from d1.engine.inspector import Inspector
 from d1.engine.line import INLINE_BUDGET_S, Line
 from d1.engine.transactions import Clock, Interrupted, Transactions
@@ -29,8 +30,8 @@ Result = TypeVar("Result")
 
 _SMALL_FILE_BYTES: Final = 4 * 1024 * 1024
 """Below this size no statement of schema work or bulk deletion takes long."""
-_CHECKPOINT_WAL_BYTES: Final = 4 * 1024 * 1024
 _WRITES_BETWEEN_WAL_LOOKS: Final = 64
+_WRITES_BETWEEN_CHECKPOINTS: Final = 512
 FOREIGN_LOOK_S: Final = 0.5
 """How often other processes' writes are looked for while tables are watched and nobody calls."""
 
@@ -63,6 +64,7 @@ class Engine:
         self._is_closed = False
         self._wal = path.with_name(path.name + "-wal")
         self._next_wal_look = _WRITES_BETWEEN_WAL_LOOKS
+        self._next_checkpoint = _WRITES_BETWEEN_CHECKPOINTS
         self._is_checkpointing = False
         self._foreign_look: asyncio.TimerHandle | None = None
 
@@ -235,10 +237,13 @@ class Engine:
 
         Most of it is copied beside the running calls; for the rest, and to start the WAL anew, the line waits a moment.
         """
-        self._next_wal_look = self._transactions.writes + _WRITES_BETWEEN_WAL_LOOKS
-        if self._is_checkpointing or _size(self._wal) < _CHECKPOINT_WAL_BYTES:
+        writes = self._transactions.writes
+        self._next_wal_look = writes + _WRITES_BETWEEN_WAL_LOOKS
+        is_due = writes >= self._next_checkpoint or _size(self._wal) > WAL_KEPT_BYTES
+        if self._is_checkpointing or not is_due:
             return
         self._is_checkpointing = True
+        self._next_checkpoint = writes + _WRITES_BETWEEN_CHECKPOINTS
         self._line.executor.submit(self._checkpoint, asyncio.get_running_loop())
 
     def _checkpoint(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -101,11 +101,12 @@ class Transactions:
             rows = cursor.fetchall()
         except (sqlite3.Error, UnicodeEncodeError) as error:
             authorizer.is_user = False
-            if _is_text_trouble(error):
+            if isinstance(error, UnicodeEncodeError) or is_undecodable(error):
                 return self._run_tolerantly((Query(statement.text, parameters),), self._deadline)[0]
             raise self._explained(error, statement) from error
         finally:
             authorizer.is_user = False
+            self._deadline = inf
         changes = raw.total_changes - total
         if changes:
             self.writes += 1
@@ -128,11 +129,11 @@ class Transactions:
     def _run(self, queries: Sequence[Query], deadline: float) -> list[Outcome]:
         self._deadline = deadline
         self._looks = 0
-        capture, total = self.capture, self._raw.total_changes
+        capture, own, total = self.capture, self._own_cursor, self._raw.total_changes
         is_captured, version = capture.is_wanted, self._data_version
         logged: list[LoggedRow] = []
         try:
-            self._begin()
+            own.execute(self.connection.begin_sql)
             if is_captured:
                 capture.begin()
                 version = self._read_data_version()
@@ -141,11 +142,12 @@ class Transactions:
             outcomes = [self._query(query) for query in queries]
             if is_captured:
                 logged += capture.collect()
-            self._end()
+            own.execute(self.connection.commit_sql)
         except BaseException as error:
             self._deadline = inf
             self._abandon(is_captured)
-            if isinstance(error, sqlite3.Error):  # capture's own statements can meet the deadline too
+            if isinstance(error, sqlite3.Error):
+                # not a user's statement: BEGIN met a lock, COMMIT a violated constraint, or capture the deadline
                 raise self._explained(error, None) from error
             raise
         self._deadline = inf
@@ -157,23 +159,6 @@ class Transactions:
             self._txn += 1
             self.commit = Commit(self._txn, self.database, _row_changes(logged), self._clock.now_ms())
         return outcomes
-
-    def _begin(self) -> None:
-        try:
-            self._own_cursor.execute(self.connection.begin_sql)
-        except sqlite3.Error as error:
-            raise self._explained(error, None) from error
-
-    def _end(self) -> None:
-        if not self._raw.in_transaction:
-            raise ObjectFailure(_internal_error())
-        try:
-            self._own_cursor.execute(self.connection.commit_sql)
-        except sqlite3.IntegrityError as error:
-            reason = explain(error, Statement("", "", Kind.OTHER), self._authorizer, self.connection.message_for)
-            raise ObjectFailure(_CONSTRAINTS_VIOLATED + reason) from error
-        except sqlite3.Error as error:
-            raise self._explained(error, None) from error
 
     def _abandon(self, is_captured: bool) -> None:
         self.connection.rollback()
@@ -235,9 +220,9 @@ class Transactions:
             return cursor.fetchall()
         except (sqlite3.Error, UnicodeEncodeError) as error:
             authorizer.is_user = False
-            if _is_text_trouble(error):
+            if isinstance(error, UnicodeEncodeError) or is_undecodable(error):
                 raise _TextTrouble from error
-            if not self._raw.in_transaction and not _is_interrupted(error):
+            if not self._raw.in_transaction and not is_interrupted(error):
                 # OR ROLLBACK or RAISE(ROLLBACK) ended the transaction under the call
                 raise ObjectFailure(_internal_error()) from error
             if not is_last and isinstance(error, sqlite3.ProgrammingError):
@@ -263,10 +248,10 @@ class Transactions:
         is_first = not self.capture.is_wanted
         self._deadline = inf
         try:
-            self._begin()
+            self._own_cursor.execute(self.connection.begin_sql)
             name = self.capture.watch(table)
             version = self._read_data_version()
-            self._end()
+            self._own_cursor.execute(self.connection.commit_sql)
         except BaseException as error:
             self._abandon(is_captured=True)
             if isinstance(error, sqlite3.Error):
@@ -285,7 +270,7 @@ class Transactions:
     def restart_wal(self) -> None:
         """Copy the rest of the WAL into the file and begin it anew; does nothing while another process reads."""
         self._deadline = inf
-        self.connection.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.connection.rows("PRAGMA wal_checkpoint(RESTART)")
 
     def close(self) -> None:
         """Close the connection; nothing may be running."""
@@ -301,21 +286,20 @@ class Transactions:
     def _refresh(self) -> None:
         self.is_free = self._is_plain_schema and not self.capture.is_wanted
 
-    def _explained(self, error: BaseException, statement: Statement | None) -> Exception:
+    def _explained(self, error: sqlite3.Error, statement: Statement | None) -> Exception:
         """Return what to raise for `error`."""
-        assert isinstance(error, sqlite3.Error)
         if is_interrupted(error) or is_busy(error):
             return Interrupted(str(error))
         deadline, self._deadline = self._deadline, inf
         try:
             subject = statement or Statement("", "", Kind.OTHER)
-            return Failure(explain(error, subject, self._authorizer, self._probe))
+            reason = explain(error, subject, self._authorizer, self.connection.message_for)
         finally:
             self._authorizer.forget()
             self._deadline = deadline
-
-    def _probe(self, sql: str) -> str | None:
-        return self.connection.message_for(sql)
+        if statement is None and isinstance(error, sqlite3.IntegrityError):
+            return ObjectFailure(_CONSTRAINTS_VIOLATED + reason)
+        return Failure(reason)
 
 
 _NAMES_NEED_A_MAPPING: Final = sys.version_info >= (3, 12)
@@ -330,14 +314,6 @@ class _TextTrouble(Exception):
     """A text is not valid Unicode; the call was rolled back and must be run tolerantly."""
 
 
-def _is_text_trouble(error: BaseException) -> bool:
-    return isinstance(error, UnicodeEncodeError) or (isinstance(error, sqlite3.Error) and is_undecodable(error))
-
-
-def _is_interrupted(error: BaseException) -> bool:
-    return isinstance(error, sqlite3.Error) and is_interrupted(error)
-
-
 def _well_formed_parameters(parameters: Sequence[SqlValue]) -> tuple[SqlValue, ...]:
     return tuple(well_formed(value) if isinstance(value, str) else value for value in parameters)
 
@@ -349,13 +325,9 @@ def _by_name(names: Sequence[str], values: Sequence[SqlValue]) -> dict[str, SqlV
 
 
 def _row_changes(logged: Sequence[LoggedRow]) -> tuple[RowChange, ...]:
-    return tuple(
-        RowChange(
-            seq,
-            row.type,
-            row.table,
-            None if row.new is None else dict(zip(row.columns, row.new, strict=True)),
-            None if row.old is None else dict(zip(row.columns, row.old, strict=True)),
-        )
-        for seq, row in enumerate(logged)
-    )
+    changes: list[RowChange] = []
+    for seq, row in enumerate(logged):
+        data = None if row.new is None else dict(zip(row.columns, row.new, strict=True))
+        old = None if row.old is None else dict(zip(row.columns, row.old, strict=True))
+        changes.append(RowChange(seq, row.type, row.table, data, old))
+    return tuple(changes)
