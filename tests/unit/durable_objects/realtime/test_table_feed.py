@@ -3,8 +3,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
-
 from d1.changes import Commit, RowChange
 from durable_objects.realtime.core.settings import TopicClass
 from durable_objects.realtime.table_feed import TableFeed
@@ -156,19 +154,24 @@ async def test_changes_that_could_not_be_delivered_are_announced_with_the_next_o
 
 
 class Writer(TopicObject):
-    """Causes a row change in a turn of its own that never commits."""
+    """Causes a row change inside a transaction of its own that stays open."""
 
-    async def write_and_die(self) -> None:
-        await self.storage.put("k", 1)
-        self.env.commit()
-        self.ctx.abort("enough")
+    async def write(self) -> None:
+        async def work(txn: Any) -> None:
+            await txn.put("k", 1)
+            self.env.commit()
+            await self.env.gate.wait()
+
+        await self.storage.transaction(work)
 
 
 async def test_a_change_made_in_the_turn_of_another_object_does_not_wait_for_it(start: Any, tables: Any):
     world = await start({"Writer": Writer}, tables, topics=(TopicClass("w/*", "Writer"),))
     world.env.commit = lambda: world.commit(insert(1))
+    world.env.gate = asyncio.Event()
     client = await world.connect()
     await client.subscribe("orders")
-    with pytest.raises(Exception, match="enough"):
-        await world.namespaces["Writer"].getByName("w/1").write_and_die()
+    writing = world.namespaces["Writer"].getByName("w/1").write()
     assert (await client.next())["data"] == {"id": 1}
+    world.env.gate.set()
+    await writing
