@@ -273,7 +273,6 @@ def _reader() -> sqlite3.Connection:
     return sqlite3.connect(":memory:", check_same_thread=False)
 
 
-@lru_cache(4096)
 def _real_literal(value: float) -> str:
     if math.isinf(value):
         return "1e999" if value > 0 else "-1e999"
