@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
-from workers.compat import background
+from workers.compat import background, sync_bridge
 from workers.compat import web as js
 from workers.compat.transform import TransformStream, WritableStreamDefaultWriter
 from workers.compat.websocket import Event, WebSocket, WebSocketPair
@@ -205,6 +205,7 @@ class _Exchange:
             self._finished.set()
 
     async def run(self, app: Application, scope: dict[str, Any], shutdown: Callable[[], Awaitable[None]]) -> None:
+        sync_bridge.enable()
         try:
             await app(scope, self.receive, self.send)
             if not self.response.done():
@@ -287,6 +288,7 @@ class _Conversation:
             self.handshake.set_result(headers)
 
     async def run(self, app: Application, scope: dict[str, Any]) -> None:
+        sync_bridge.enable()
         code = 1000
         try:
             await app(scope, self.receive, self.send)

@@ -1,7 +1,7 @@
 """Serve a WSGI application (Flask, Django, ...) from a Worker's `fetch`, after PEP 3333.
 
-The application runs on the event loop, as it does in the Workers runtime. The request body is read before it is called:
-a synchronous `wsgi.input.read()` cannot wait for the network here.
+The application runs in a thread, so that it neither stops the event loop nor has to know it: `pyodide.ffi.run_sync`
+waits there for bindings. The request body is read before the application is called.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from workers.compat import web as js
 from workers.compat.streams import ReadableStream
+from workers.compat.sync_bridge import in_thread
 from workers.request import Request
 
 __all__ = ["build_environ", "fetch", "process_request"]
@@ -49,7 +50,7 @@ def build_environ(req: Request | js.Request, env: Any, body: bytes | io.IOBase) 
         "wsgi.url_scheme": url.scheme,
         "wsgi.input": io.BytesIO(body) if isinstance(body, bytes) else body,
         "wsgi.errors": sys.stderr,
-        "wsgi.multithread": False,
+        "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "workers.env": env,
@@ -91,13 +92,37 @@ def _close(iterable: object) -> None:
         close()
 
 
-async def _pump(chunks: Iterator[bytes], result: object) -> AsyncIterator[bytes]:
-    try:
-        for chunk in chunks:
-            if chunk:
-                yield chunk
-    finally:
+class _Pump:
+    """The rest of a streamed body: each chunk is made in a thread when the client can take it."""
+
+    def __init__(self, chunks: Iterator[bytes], result: object) -> None:
+        self._chunks = chunks
+        self._result = result
+
+    def __aiter__(self) -> _Pump:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await in_thread(self._next)
+        except BaseException:
+            self._end()
+            raise
+        if chunk is None:
+            self._end()
+            raise StopAsyncIteration
+        return chunk
+
+    def _next(self) -> bytes | None:
+        return next((chunk for chunk in self._chunks if chunk), None)
+
+    def _end(self) -> None:
+        result, self._result = self._result, None
         _close(result)
+
+    async def aclose(self) -> None:
+        """The client is gone."""
+        self._end()
 
 
 def process_request(app: Application, req: Request | js.Request, env: Any, body: bytes | io.IOBase) -> js.Response:
@@ -133,7 +158,7 @@ def process_request(app: Application, req: Request | js.Request, env: Any, body:
         yield head
         yield from chunks
 
-    return js.Response(ReadableStream.from_iterator(_pump(rest(), result)), **options)
+    return js.Response(ReadableStream.from_iterator(_Pump(rest(), result)), **options)
 
 
 async def fetch(app: Application, req: Request | js.Request, env: Any, ctx: Any = None) -> js.Response:
@@ -141,7 +166,7 @@ async def fetch(app: Application, req: Request | js.Request, env: Any, ctx: Any 
     request = _js_request(req)
     body = await request.read()
     try:
-        return process_request(app, request, env, body)
+        return await in_thread(process_request, app, request, env, body)
     except Exception:
         _log.exception("WSGI request failed")
         raise

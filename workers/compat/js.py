@@ -20,6 +20,7 @@ from workers.compat.blob import Blob, File
 from workers.compat.buffers import ArrayBuffer, Uint8Array
 from workers.compat.formdata import FormData
 from workers.compat.headers import Headers
+from workers.compat.html_rewriter import HTMLRewriter
 from workers.compat.js_values import JSON, Array, Date, Map, Number, Object, Set, TextDecoder, TextEncoder
 from workers.compat.outbound import fetch
 from workers.compat.outgoing_websocket import OutgoingWebSocket as WebSocket
@@ -64,6 +65,7 @@ __all__ = [
     "Float32Array",
     "Float64Array",
     "FormData",
+    "HTMLRewriter",
     "Headers",
     "IdentityTransformStream",
     "Int8Array",

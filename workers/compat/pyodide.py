@@ -1,56 +1,26 @@
 """`pyodide`, `pyodide.ffi`, `pyodide.http`, `pyodide.code` and `pyodide.webloop`, as user code imports them.
 
-DIFFERS: `run_sync` cannot block on an awaitable while the event loop runs: CPython has no stack switching. It works
-where no loop runs and raises a RuntimeError otherwise.
+DIFFERS: `run_sync` works in synchronous code that runs in a thread, as WSGI applications do (`sync_bridge.py`). In an
+async handler it raises a RuntimeError: CPython has no stack switching.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NoReturn
 
 from workers.compat import outbound, proxies
 from workers.compat.buffers import JsBuffer
 from workers.compat.proxies import JsException, PyProxy
+from workers.compat.sync_bridge import can_run_sync, run_sync
 from workers.compat.web import Request, Response
 
-__all__ = ["FetchResponse", "create_once_callable", "modules", "pyfetch", "relaxed_call", "run_sync"]
+__all__ = ["FetchResponse", "create_once_callable", "modules", "pyfetch", "relaxed_call"]
 
 VERSION = "0.28.3"
-
-
-async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
-
-
-def run_sync(awaitable: Awaitable[Any]) -> Any:
-    """Wait for an awaitable in synchronous code.
-
-    Raises:
-        RuntimeError: The event loop is running, as it is in every handler.
-    """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(_awaited(awaitable))
-    if inspect.iscoroutine(awaitable):
-        awaitable.close()
-    raise RuntimeError(
-        "run_sync cannot wait inside a handler: this runtime has no stack switching. Use `await` in an async function."
-    )
-
-
-def can_run_sync() -> bool:
-    """Say whether `run_sync` would work here."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return True
-    return False
 
 
 def create_once_callable(target: Callable[..., Any], /, **_options: Any) -> PyProxy:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from workers import Request, wsgi
 from workers.compat import web as js
 from workers.compat.streams import ReadableStream
+from workers.compat.sync_bridge import run_sync
 
 Start = Callable[..., Any]
 
@@ -69,6 +73,39 @@ async def test_an_iterator_is_streamed_and_closed():
     assert isinstance(response.raw_body, ReadableStream)
     assert not closed
     assert await response.text() == "zeroonetwo"
+    assert closed == [True]
+
+
+async def test_an_application_waits_for_bindings_while_the_loop_goes_on():
+    async def query() -> bytes:
+        await asyncio.sleep(0)
+        return b"row"
+
+    def app(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
+        start_response("200 OK", [])
+        yield run_sync(environ["workers.env"].query())
+        yield run_sync(environ["workers.env"].query())
+
+    response = await wsgi.fetch(app, js.Request("http://x"), SimpleNamespace(query=query))
+    assert await response.text() == "rowrow"
+
+
+async def test_a_client_that_leaves_closes_the_body():
+    closed: list[bool] = []
+
+    class Endless:
+        def __iter__(self) -> Iterator[bytes]:
+            return itertools.repeat(b"x")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    def app(environ: dict[str, Any], start_response: Start) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return Endless()
+
+    response = await wsgi.fetch(app, js.Request("http://x"), {})
+    await response.body.cancel()
     assert closed == [True]
 
 

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from workers.compat import ambient
 from workers.compat.ambient import Ambient, Env
 from workers.compat.proxies import JsException
-from workers.compat.pyodide import create_once_callable, modules, pyfetch, relaxed_call, run_sync
+from workers.compat.pyodide import create_once_callable, modules, pyfetch, relaxed_call
 from workers.compat.web import Request, Response
 
 
@@ -22,16 +20,6 @@ def test_surplus_arguments_are_dropped():
     assert relaxed_call(lambda a, b=5: (a, b), 2, 3, 4) == (2, 3)
     assert relaxed_call(lambda *args: args, 1, 2) == (1, 2)
     assert relaxed_call(lambda a, *, k: (a, k), 1, 2, k=3, z=4) == (1, 3)
-
-
-def test_run_sync_works_without_a_loop_only():
-    assert run_sync(asyncio.sleep(0, "x")) == "x"
-
-    async def handler() -> None:
-        with pytest.raises(RuntimeError, match="run_sync cannot wait inside a handler"):
-            run_sync(asyncio.sleep(0))
-
-    asyncio.run(handler())
 
 
 async def test_pyfetch_gives_plain_values():

@@ -1,0 +1,85 @@
+"""Synchronous code that must wait for asynchronous results: it runs in a thread and asks the event loop.
+
+A WSGI application reads its database synchronously. The Workers runtime switches stacks for that; here the application
+runs in a thread, the event loop goes on, and `run_sync` hands the awaitable to the loop and blocks only the thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any, ParamSpec, TypeVar
+
+from workers.compat import ambient
+
+__all__ = ["can_run_sync", "enable", "in_thread", "run_sync"]
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+_home: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("workers_home_loop", default=None)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def enable() -> None:
+    """Let threads that copy the current context (asgiref's `sync_to_async`, `asyncio.to_thread`) use `run_sync`."""
+    _home.set(asyncio.get_running_loop())
+
+
+async def in_thread(
+    function: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
+) -> _Result:
+    """Call a synchronous function in a thread, as the running Worker; in it `run_sync` works."""
+    loop = asyncio.get_running_loop()
+    token = _home.set(loop)
+    try:
+        running = ambient.current.get(None)
+        if running is None:
+            return await asyncio.to_thread(function, *args, **kwargs)
+
+        def wait_until(awaitable: Awaitable[object]) -> None:
+            # The Worker's tasks belong to the loop's thread.
+            loop.call_soon_threadsafe(running.wait_until, awaitable)
+
+        with ambient.enter(replace(running, wait_until=wait_until)):
+            return await asyncio.to_thread(function, *args, **kwargs)
+    finally:
+        _home.reset(token)
+
+
+def _runs_here() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def can_run_sync() -> bool:
+    """Say whether `run_sync` would work here."""
+    return not _runs_here()
+
+
+def run_sync(awaitable: Awaitable[Any]) -> Any:
+    """Wait for an awaitable in synchronous code.
+
+    Raises:
+        RuntimeError: The event loop runs in this very thread, as in an async handler: use `await` there.
+    """
+    if _runs_here():
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        raise RuntimeError(
+            "run_sync cannot wait inside an async handler: this runtime has no stack switching. Use `await`, or serve "
+            "synchronous code with workers.wsgi."
+        )
+    home = _home.get()
+    if home is None:
+        return asyncio.run(_awaited(awaitable))
+    return asyncio.run_coroutine_threadsafe(_awaited(awaitable), home).result()
