@@ -195,7 +195,7 @@ class Link:
         """Announce the leg by a call, which no HTTP request can forge, then open it; returns the gateway's end."""
         leg_id = self._directory.new_id()
         stub = self._directory.stub(self.name.text)
-        await stub.expect_leg(Leg(leg_id, self._client.identity).attachment())
+        await stub.expect_leg(Leg(leg_id, self._client.identity).attachment(), self._directory.settings.history_limit)
         response = await stub.fetch(_LEG_URL, headers={"Upgrade": "websocket", "x-flarelet-leg": leg_id})
         if response.web_socket is None:
             raise ConnectionError(f"the topic's class answered its leg with status {response.status}")

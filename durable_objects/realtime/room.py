@@ -214,7 +214,7 @@ class Room:
             "chat" if command["do"] == "chat" else "event",
             room_id=command.get("room", ""),
         )
-        if "keep" in command:
+        if "keep" in command:  # said again, because the object may have slept since the leg was announced
             self.remember_limit(command["keep"])
         self._know_log(publication)
         self._carry_out(self.topic.publish(publication, leg, command["at"]))

@@ -178,8 +178,9 @@ class TopicObject(DurableObject):
 
     # -- called by the gateway and the table feed
 
-    def expect_leg(self, attachment: str) -> None:
-        """Announce a leg, whose id the next upgrade request names."""
+    def expect_leg(self, attachment: str, keep: int) -> None:
+        """Announce a leg, whose id the next upgrade request names; `keep` is as in `publish_json`."""
+        self._room.remember_limit(keep)
         self._room.expect(attachment)
 
     def publish_json(

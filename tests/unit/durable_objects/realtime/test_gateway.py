@@ -252,6 +252,17 @@ async def test_the_log_goes_on_after_the_sleep_of_the_object(world: Any):
     assert second["timestamp"] > first["timestamp"]
 
 
+async def test_retention_is_known_after_the_sleep_of_the_object(start: Any):
+    world = await start(history_limit=2)
+    client = await world.connect()
+    await client.subscribe("chat/x")
+    for number in range(4):
+        await world.evict("chat/x")
+        frame = {"type": "publish", "topic": "chat/x", "event": "m", "data": number, "persist": True}
+        assert (await client.ask(frame), await client.next())[1]["offset"] == number + 1
+    assert [message["data"] for message in await world.realtime.history("chat/x")] == [3, 2]
+
+
 async def test_a_host_that_stops_closes_clients_for_a_restart(world: Any):
     client = await world.connect()
     await client.subscribe("chat/x")

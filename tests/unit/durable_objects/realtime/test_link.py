@@ -23,7 +23,7 @@ class Topic:
         self.ports: list[Any] = []
         self.closed_with: list[int] = []
 
-    async def expect_leg(self, attachment: str) -> None:
+    async def expect_leg(self, attachment: str, keep: int) -> None:
         """Accept everybody."""
 
     async def fetch(self, url: str, headers: dict[str, str]) -> Any:
