@@ -235,7 +235,7 @@ class Instance:
         current_section.set(section)
         limit = self._loop.call_later(_BLOCK_LIMIT_S, lambda: self.reset(BlockedTooLong()))
         try:
-            result = callback()
+            result = callback() if callable(callback) else callback
             if inspect.isawaitable(result):
                 result = await gated(as_coroutine(result), self.gate)
         except (asyncio.CancelledError, DurableObjectAbort):
