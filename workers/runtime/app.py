@@ -250,6 +250,11 @@ class App:
         await self._host.close(code)
 
     @property
+    def source_folders(self) -> list[Path]:
+        """The folders whose modules are the Worker's own."""
+        return [Path(folder) for folder in self._isolate.source_folders]
+
+    @property
     def realtime_is_open(self) -> bool:
         """True when realtime is on and no key protects it."""
         section = self._realtime_section

@@ -108,6 +108,11 @@ class Isolate:
         """Say whether a source file is the Worker's."""
         return self._space is not None and self._space.holds(path)
 
+    @property
+    def source_folders(self) -> list[str]:
+        """The folders whose modules are the Worker's own."""
+        return self._space.roots if self._space is not None else []
+
     def wait_until(self, awaitable: object) -> None:
         """Own work that outlives its request; a failure is logged and hurts nobody else."""
         if inspect.isawaitable(awaitable):

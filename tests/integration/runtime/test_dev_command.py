@@ -197,3 +197,30 @@ def test_an_address_that_is_not_ours_is_said_in_one_line(write, tmp_path, addres
     assert status == 1
     assert error.startswith(f"error: cannot listen on {address}:")
     assert error.count("\n") == 1
+
+
+async def test_watching_starts_again_after_a_change_and_waits_out_a_mistake(write, tmp_path, client) -> None:
+    source = (
+        "from workers import *\nclass Default(WorkerEntrypoint):\n    def fetch(self):\n        return Response('{}')"
+    )
+    config = write(source.format("one"))
+    entry = config.parent / "src" / "entry.py"
+    process = DevProcess(config, tmp_path / "state", arguments=("--watch",))
+    async with process:
+        assert await body(client, process.url) == "one"
+        for text, expected in (
+            ("two", "Ready on "),
+            ("'", "error: src/entry.py:4: SyntaxError"),
+            ("three", "Ready on "),
+        ):
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(process.wait_for(expected))
+                await asyncio.sleep(0)  # the waiter stands before the file changes
+                entry.write_text(source.format(text))
+        assert await body(client, process.url) == "three"
+        assert await process.stop() == 0
+
+
+async def body(client, url: str) -> str:
+    async with client.get(url) as answer:
+        return await answer.text()

@@ -9,13 +9,14 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from workers.runtime.app import App, StateError
-from workers.runtime.config.load import ConfigError, Project, load
+from workers.runtime.cli.watch import SourceWatch
+from workers.runtime.config.load import ConfigError, Project, find, load
 from workers.runtime.edge.outbound import OutboundClient
 from workers.runtime.edge.server import BindError
 from workers.runtime.edge.serving import serving
@@ -27,6 +28,7 @@ READY = "Ready on "
 """What the line begins with that gives the URL: requests are answered from then on."""
 
 _FLUSH_S = 0.05
+_MISTAKES = (ConfigError, LoadError, BindError, StateError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class DevOptions:
     variables: Mapping[str, str] | None = None
     verbose: bool = False
     quiet: bool = False
+    watch: bool = False
 
 
 class RequestLog:
@@ -78,27 +81,50 @@ def run(options: DevOptions) -> int:
     )
     try:
         asyncio.run(_serve(options))
-    except (ConfigError, BindError, StateError) as error:
-        click.echo(f"error: {error}", err=True)
-        return 1
-    except LoadError as error:
-        click.echo(f"error: {error}", err=True)
-        if options.verbose and error.detail:
-            click.echo(error.detail, err=True)
+    except _MISTAKES as error:
+        _show_mistake(error, options)
         return 1
     except KeyboardInterrupt:  # a second Ctrl+C while stopping
         return 130
     return 0
 
 
+def _show_mistake(error: Exception, options: DevOptions) -> None:
+    click.echo(f"error: {error}", err=True)
+    if options.verbose and isinstance(error, LoadError) and error.detail:
+        click.echo(error.detail, err=True)
+
+
 async def _serve(options: DevOptions) -> None:
-    project = load(options.config, options.environment, options.variables)
+    """Serve until a signal; with `watch`, start again after every change of the source."""
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    wake = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        _on_signal(loop, number, wake)
+    config = find(options.config.absolute()) if options.config.is_dir() else options.config
+    watch = SourceWatch(config) if options.watch else None
+    port = options.port
+    while not wake.is_set():
+        try:
+            port = await _serve_once(replace(options, config=config, port=port), wake, watch)
+        except _MISTAKES as error:
+            if watch is None:
+                raise
+            _show_mistake(error, options)
+            click.echo("Waiting for a change.")
+            await watch.changed(wake)
+    click.echo("Stopping.")
+
+
+async def _serve_once(options: DevOptions, wake: asyncio.Event, watch: SourceWatch | None) -> int:
+    """Serve until a signal or a change; return the port, so that the next start takes it again."""
+    project = load(options.config, options.environment, options.variables)
+    if watch is not None and project.main is not None:
+        watch.follow([project.main.parent])
     dev = project.settings.dev
     host = options.ip or dev.ip or "127.0.0.1"
     port = options.port if options.port is not None else dev.port if dev.port is not None else 8787
-    requests = RequestLog(loop)
+    requests = RequestLog(asyncio.get_running_loop())
     async with (
         OutboundClient() as outbound,
         App.open(project, persist_to=options.persist_to, outbound=outbound.fetch) as app,
@@ -106,13 +132,17 @@ async def _serve(options: DevOptions) -> None:
         for warning in app.warnings:
             click.echo(f"warning: {warning}", err=True)
         async with serving(app, host=host, port=port, seen=None if options.quiet else requests.seen) as edge:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                _on_signal(loop, number, stop)
             _spare_the_collector()
             _banner(app, edge.url)
-            await stop.wait()
+            if watch is None:
+                await wake.wait()
+            else:
+                watch.follow(app.source_folders)
+                changed = await watch.changed(wake)
+                if changed is not None:
+                    click.echo(f"Reloading: {changed} was changed.")
             requests.flush()
-            click.echo("Stopping.")
+            return edge.port
 
 
 def _spare_the_collector() -> None:

@@ -51,6 +51,7 @@ def _variables(_context: click.Context, _parameter: click.Parameter, given: tupl
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 8787; 0 picks a free one).")
 @click.option("--persist-to", type=click.Path(path_type=Path), help="Folder for state (default .wrangler/state).")
 @click.option("--var", "variables", multiple=True, callback=_variables, help="A text variable, NAME:VALUE. Repeatable.")
+@click.option("--watch", is_flag=True, help="Start again when the source or the configuration changes.")
 @click.option("--verbose", is_flag=True, help="Show tracebacks and debug messages.")
 @click.option("--quiet", is_flag=True, help="Do not show a line for each request.")
 def dev(
@@ -60,6 +61,7 @@ def dev(
     port: int | None,
     persist_to: Path | None,
     variables: dict[str, str],
+    watch: bool,
     verbose: bool,
     quiet: bool,
 ) -> None:
@@ -74,6 +76,7 @@ def dev(
         port=port,
         persist_to=persist_to,
         variables=variables,
+        watch=watch,
         verbose=verbose,
         quiet=quiet,
     )

@@ -72,6 +72,11 @@ class Edge:
         return f"http://{self._authority}"
 
     @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._authority.rpartition(":")[2])
+
+    @property
     def sockets(self) -> int:
         """Number of open WebSockets."""
         return len(self._outbox.connections)

@@ -43,6 +43,7 @@ class DevProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
         self._lines: list[str] = []
+        self._waiters: list[tuple[str, asyncio.Future[str]]] = []
         self._ready: asyncio.Future[str]
         self.url = ""
         """Where the server answers, once `start` has returned."""
@@ -91,12 +92,32 @@ class DevProcess:
         async for raw in stream:
             line = raw.decode("utf-8", "replace")
             self._lines.append(line)
+            self._tell(line)
             if line.startswith(_READY) and not self._ready.done():
                 self._ready.set_result(line.removeprefix(_READY).split()[0])
         if self._process is not None:
             await self._process.wait()
         if not self._ready.done():
             self._ready.set_exception(ProcessFailed(f"ended before it was ready:\n{self.output}"))
+
+    async def wait_for(self, text: str) -> str:
+        """Wait until the process writes a line that holds `text`, from now on; return the line.
+
+        Raises:
+            TimeoutError: It did not within the time a start may take.
+        """
+        waiter: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._waiters.append((text, waiter))
+        async with asyncio.timeout(_START_S):
+            return await waiter
+
+    def _tell(self, line: str) -> None:
+        for entry in list(self._waiters):
+            text, waiter = entry
+            if text in line:
+                self._waiters.remove(entry)
+                if not waiter.done():
+                    waiter.set_result(line)
 
     async def kill(self) -> None:
         """End the process at once, as a power cut would (SIGKILL)."""
