@@ -133,7 +133,8 @@ class _Lifespan:
         elif kind == "lifespan.startup.failed":
             self._settle(started=False, failure=RuntimeError(message.get("message") or "ASGI lifespan startup failed"))
         elif kind in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-            if kind.endswith("failed"):
+            # A lifespan that is cancelled with its event loop reports that too; nobody asked it to stop.
+            if kind.endswith("failed") and self._stop.is_set():
                 _log.error("ASGI lifespan shutdown failed: %s", message.get("message") or "no reason given")
             self._settle(started=False)
         else:

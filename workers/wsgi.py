@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from workers.compat import web as js
 from workers.compat.streams import ReadableStream
-from workers.compat.sync_bridge import in_thread
+from workers.compat.sync_bridge import SyncCalls
 from workers.request import Request
 
 __all__ = ["build_environ", "fetch", "process_request"]
@@ -95,38 +95,53 @@ def _close(iterable: object) -> None:
 class _Pump:
     """The rest of a streamed body: each chunk is made in a thread when the client can take it."""
 
-    def __init__(self, chunks: Iterator[bytes], result: object) -> None:
+    def __init__(self, chunks: Iterator[bytes], result: object, calls: SyncCalls | None) -> None:
         self._chunks = chunks
         self._result = result
+        self._calls = calls
 
     def __aiter__(self) -> _Pump:
         return self
 
     async def __anext__(self) -> bytes:
         try:
-            chunk = await in_thread(self._next)
+            chunk = await self._run(self._next)
         except BaseException:
-            self._end()
+            await self.aclose()
             raise
         if chunk is None:
-            self._end()
+            await self.aclose()
             raise StopAsyncIteration
         return chunk
 
     def _next(self) -> bytes | None:
         return next((chunk for chunk in self._chunks if chunk), None)
 
-    def _end(self) -> None:
-        result, self._result = self._result, None
-        _close(result)
-
     async def aclose(self) -> None:
-        """The client is gone."""
-        self._end()
+        """Tell the application that its body is done with, read to the end or not."""
+        result, self._result = self._result, None
+        if result is not None:
+            await self._run(_close, result)
+
+    async def _run(self, function: Callable[..., Any], *args: Any) -> Any:
+        if self._calls is None:
+            self._calls = SyncCalls()
+        return await self._calls.run(function, *args)
 
 
-def process_request(app: Application, req: Request | js.Request, env: Any, body: bytes | io.IOBase) -> js.Response:
-    """Call the application for a request whose body is at hand.
+def _announced_length(headers: list[tuple[str, str]]) -> int | None:
+    text = next((value for name, value in headers if name.lower() == "content-length"), "")
+    return int(text) if text.isdigit() else None
+
+
+def process_request(
+    app: Application,
+    req: Request | js.Request,
+    env: Any,
+    body: bytes | io.IOBase,
+    calls: SyncCalls | None = None,
+) -> js.Response:
+    """Call the application for a request whose body is at hand; a streamed body is made through `calls`.
 
     Raises:
         RuntimeError: The application did not call `start_response`.
@@ -158,7 +173,8 @@ def process_request(app: Application, req: Request | js.Request, env: Any, body:
         yield head
         yield from chunks
 
-    return js.Response(ReadableStream.from_iterator(_Pump(rest(), result)), **options)
+    stream = ReadableStream.from_iterator(_Pump(rest(), result, calls), length=_announced_length(answer.headers))
+    return js.Response(stream, **options)
 
 
 async def fetch(app: Application, req: Request | js.Request, env: Any, ctx: Any = None) -> js.Response:
@@ -166,7 +182,8 @@ async def fetch(app: Application, req: Request | js.Request, env: Any, ctx: Any 
     request = _js_request(req)
     body = await request.read()
     try:
-        return await in_thread(process_request, app, request, env, body)
+        calls = SyncCalls()
+        return await calls.run(process_request, app, request, env, body, calls)
     except Exception:
         _log.exception("WSGI request failed")
         raise

@@ -75,7 +75,7 @@ class OutgoingWebSocket(JsProxy):
             return
         self._end.protocol = response.headers.get("sec-websocket-protocol") or ""
         remote.binaryType = "arraybuffer"
-        remote.addEventListener("message", lambda event: self._port.send(_plain(event.data)))
+        remote.addEventListener("message", self._remote_sent)
         remote.addEventListener("close", self._remote_closed)
         remote.accept()
         self._connected = remote
@@ -83,6 +83,9 @@ class OutgoingWebSocket(JsProxy):
         queued, self._queued = self._queued, []
         for action in queued:
             action(remote)
+
+    def _remote_sent(self, event: Any) -> None:
+        self._port.send(event.data if isinstance(event.data, str) else bytes(event.data))
 
     def _remote_closed(self, event: Any) -> None:
         if event.code == 1006:
@@ -130,7 +133,3 @@ class OutgoingWebSocket(JsProxy):
             object.__setattr__(self, name, value)
         else:
             setattr(self._end, name, value)
-
-
-def _plain(data: Any) -> str | bytes:
-    return data if isinstance(data, str) else bytes(data)

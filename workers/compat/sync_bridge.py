@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import replace
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from workers.compat import ambient
 
-__all__ = ["can_run_sync", "enable", "in_thread", "run_sync"]
+__all__ = ["SyncCalls", "can_run_sync", "enable", "run_sync"]
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -32,25 +33,35 @@ def enable() -> None:
     _home.set(asyncio.get_running_loop())
 
 
-async def in_thread(
-    function: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
-) -> _Result:
-    """Call a synchronous function in a thread, as the running Worker; in it `run_sync` works."""
-    loop = asyncio.get_running_loop()
-    token = _home.set(loop)
-    try:
+class SyncCalls:
+    """Calls of one piece of synchronous code, made in threads as the running Worker; `run_sync` works in them.
+
+    They share one context, so that a context variable set in one call is there in the next, whichever thread makes it.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
+        self._context.run(self._prepare)
+
+    def _prepare(self) -> None:
+        _home.set(self._loop)
         running = ambient.current.get(None)
-        if running is None:
-            return await asyncio.to_thread(function, *args, **kwargs)
+        if running is not None:
+            loop, owner = self._loop, running
 
-        def wait_until(awaitable: Awaitable[object]) -> None:
-            # The Worker's tasks belong to the loop's thread.
-            loop.call_soon_threadsafe(running.wait_until, awaitable)
+            def wait_until(awaitable: Awaitable[object]) -> None:
+                # The Worker's tasks belong to the loop's thread.
+                loop.call_soon_threadsafe(owner.wait_until, awaitable)
 
-        with ambient.enter(replace(running, wait_until=wait_until)):
-            return await asyncio.to_thread(function, *args, **kwargs)
-    finally:
-        _home.reset(token)
+            ambient.current.set(replace(running, wait_until=wait_until))
+
+    async def run(
+        self, function: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> _Result:
+        """Make one call; the next must wait for its end."""
+        call = partial(self._context.run, function, *args, **kwargs)
+        return await self._loop.run_in_executor(None, call)
 
 
 def _runs_here() -> bool:

@@ -109,6 +109,16 @@ async def test_a_client_that_leaves_closes_the_body():
     assert closed == [True]
 
 
+async def test_an_announced_length_is_kept():
+    def app(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+        yield b"a"
+        yield b"b"
+
+    response = await wsgi.fetch(app, js.Request("http://x"), {})
+    assert response.body.length == 2
+
+
 async def test_start_response_may_come_with_the_first_chunk():
     def app(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
         start_response("204 No Content", [])

@@ -31,7 +31,9 @@ async def network(request: Request) -> Response:
 
     server.addEventListener("message", answer)
     offered = request.headers.get("sec-websocket-protocol")
-    return Response(None, status=101, webSocket=client, headers={"sec-websocket-protocol": offered} if offered else None)
+    return Response(
+        None, status=101, webSocket=client, headers={"sec-websocket-protocol": offered} if offered else None
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +47,11 @@ async def events(socket: OutgoingWebSocket, last: str) -> list[tuple[str, object
     done = asyncio.Event()
 
     def note(event: Any) -> None:
-        detail = {"message": lambda: event.data, "close": lambda: (event.code, event.reason), "error": lambda: event.message}
+        detail = {
+            "message": lambda: event.data,
+            "close": lambda: (event.code, event.reason),
+            "error": lambda: event.message,
+        }
         seen.append((event.type, detail.get(event.type, lambda: None)()))
         if event.type == last:
             done.set()

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import ContextVar
 
 import pytest
 
 from workers import env, wait_until
 from workers.compat import ambient
 from workers.compat.ambient import Ambient, Env
-from workers.compat.sync_bridge import can_run_sync, enable, in_thread, run_sync
+from workers.compat.sync_bridge import SyncCalls, can_run_sync, enable, run_sync
 from workers.compat.web import Request, Response
 
 
@@ -26,7 +27,7 @@ async def test_a_thread_waits_for_the_loop_that_started_it():
         assert can_run_sync()
         return run_sync(answer()), threading.get_ident()
 
-    (value, loop_thread), worker_thread = await in_thread(work)
+    (value, loop_thread), worker_thread = await SyncCalls().run(work)
     assert (value, loop_thread) == ("x", threading.get_ident())
     assert worker_thread != loop_thread
 
@@ -37,12 +38,21 @@ async def test_threads_of_other_libraries_can_be_let_in():
     assert (value, loop_thread) == ("x", threading.get_ident())
 
 
+async def test_calls_of_one_piece_of_code_share_their_context():
+    variable: ContextVar[str] = ContextVar("variable")
+    calls = SyncCalls()
+    await calls.run(variable.set, "kept")
+    assert await calls.run(variable.get) == "kept"
+    with pytest.raises(LookupError):
+        variable.get()
+
+
 async def test_a_failure_reaches_the_thread():
     async def fail() -> None:
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        await in_thread(lambda: run_sync(fail()))
+        await SyncCalls().run(lambda: run_sync(fail()))
 
 
 async def test_an_async_handler_is_told_to_await():
@@ -64,6 +74,6 @@ async def test_the_thread_belongs_to_the_worker_and_its_wait_until_to_the_loop()
         return env.A
 
     with ambient.enter(worker):
-        assert await in_thread(work) == 1
+        assert await SyncCalls().run(work) == 1
     await asyncio.sleep(0)
     assert noted == [("later", threading.get_ident())]
