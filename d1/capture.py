@@ -247,6 +247,14 @@ class Capture:
         self._taken = []
         self._touched.clear()
 
+    def begin_plain(self, statement: Statement) -> bool:
+        """Start the log of a transaction of one plain write; false when it needs more than that."""
+        if self._schema_replaces or statement.can_replace or self._taken or self._unpurged > _KEPT_LOG_ROWS:
+            return False
+        self._starts = [self._count]
+        self._touched.clear()
+        return self.is_wanted
+
     def lets_pass(self, statement: Statement) -> bool:
         """Tell whether a plain statement needs nothing around it; otherwise it must go through `run`."""
         if statement.kind is Kind.WRITE:

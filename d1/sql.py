@@ -64,7 +64,8 @@ class Statement:
     is_plain: bool = False
     """All or nothing by itself: a read, or a write without the words FAIL, ROLLBACK and RETURNING."""
     is_bulk: bool = False
-    """One step of it may be long by itself (schema work, checks, a DELETE without WHERE): not interruptible soon."""
+    """One step of it may be long by itself and cannot be interrupted: schema work, checks, a DELETE without WHERE,
+    counting all rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ _NAMED: Final = re.compile(r"[:@$][A-Za-z_]")
 _REPLACE: Final = re.compile(r"\breplace\b", re.I)
 _UPDATE: Final = re.compile(r"\bupdate\b", re.I)
 _NOT_PLAIN: Final = re.compile(r"\b(?:fail|rollback|returning)\b", re.I)
+_COUNT_ALL: Final = re.compile(r"\bcount\s*\(\s*\*?\s*\)", re.I)
 _WHERE: Final = re.compile(r"\bwhere\b", re.I)
 
 _READS: Final = frozenset({"SELECT", "VALUES", "EXPLAIN"})
@@ -227,6 +229,8 @@ def _is_bulk(verb: str, kind: Kind, text: str) -> bool:
         return True
     if kind is Kind.PRAGMA:
         return _QUICK_PRAGMAS.search(text) is None
+    if kind is Kind.READ:
+        return _COUNT_ALL.search(text) is not None
     return verb in {"ANALYZE", "REINDEX"} or (verb == "DELETE" and _WHERE.search(text) is None)
 
 

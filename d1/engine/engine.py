@@ -28,8 +28,8 @@ _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_SMALL_FILE_BYTES: Final = 4 * 1024 * 1024
-"""Below this size no statement of schema work or bulk deletion takes long."""
+BULK_BYTES: Final = 2 * 1024 * 1024
+"""From this size of the database on, bulk statements leave the loop: deleting 4 MB takes 5 ms, dropping it 12 ms."""
 _WRITES_BETWEEN_WAL_LOOKS: Final = 64
 _WRITES_BETWEEN_CHECKPOINTS: Final = 512
 FOREIGN_LOOK_S: Final = 0.5
@@ -109,7 +109,7 @@ class Engine:
             if script.is_plain_read or transactions.is_free:
                 outcome = transactions.alone(plain, parameters, INLINE_BUDGET_S)
             else:
-                outcome = transactions.run((Query(sql, parameters),), perf_counter() + INLINE_BUDGET_S)[0]
+                outcome = transactions.captured(plain, parameters, INLINE_BUDGET_S)
                 if transactions.commit is not None:
                     line.deliver()
         except Interrupted:
@@ -142,7 +142,7 @@ class Engine:
     ) -> Result | asyncio.Future[Result]:
         if self._is_closed:
             raise EngineClosed(self.path)
-        # one step of schema work or of a bulk deletion may be long, and no step is interrupted
+        # one step of a bulk statement may be long, and no step is interrupted
         is_long = any(parse(query.sql).is_bulk for query in queries) and self._is_big()
         answer = self._line.submit(key, call, is_long=is_long)
         if self._transactions.writes > self._next_wal_look:
@@ -150,7 +150,7 @@ class Engine:
         return answer
 
     def _is_big(self) -> bool:
-        return _size(self.path) + _size(self._wal) > _SMALL_FILE_BYTES
+        return self._inspector.size_bytes() > BULK_BYTES
 
     @property
     def writes(self) -> int:

@@ -40,6 +40,7 @@ def estimate_rows(inspector: Inspector, outcome: Outcome) -> tuple[int, int]:
     """Return (rows read, rows written) of a query; a rough figure when its tables have changed or gone since."""
     statement = parse(outcome.sql).statements[-1]
     try:
+        inspector.refresh()
         match statement.kind:
             case Kind.READ if statement.verb != "EXPLAIN":
                 return _read(inspector, statement, outcome, before=0), 0

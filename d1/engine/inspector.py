@@ -28,6 +28,10 @@ class Inspector:
             self._connection.execute("PRAGMA query_only=ON")
         return self._connection.execute(sql, parameters).fetchall()
 
+    def refresh(self) -> None:
+        """Notice schema changes: PRAGMA and EXPLAIN, unlike SELECT, answer from what the connection remembers."""
+        self.rows("SELECT 1 FROM main.sqlite_schema LIMIT 1")
+
     def tables(self) -> list[str]:
         """Return the names of the user's tables, virtual tables and their shadows excluded."""
         found = self.rows(

@@ -6,6 +6,7 @@ nothing of it has happened and it can be run again from the start, elsewhere and
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import sqlite3
@@ -27,6 +28,8 @@ from d1.sql import Kind, Statement, parse
 from d1.values import well_formed
 
 __all__ = ["Clock", "Interrupted", "Transactions"]
+
+_log = logging.getLogger(__name__)
 
 _MIN_LOOKS: Final = 3
 _RESERVED_RENAME: Final = re.compile(r"\brename\s+to\s+[\"'`\[]?_cf_", re.I)
@@ -112,6 +115,38 @@ class Transactions:
             self.writes += 1
         duration_ms = (perf_counter() - started) * 1000
         return Outcome(statement.text, cursor.description, rows, changes, cursor.lastrowid or 0, duration_ms)
+
+    def captured(self, statement: Statement, parameters: tuple[SqlValue, ...], budget_s: float) -> Outcome:
+        """Run a call of one plain write whose changes are captured: `run` without what only other calls need.
+
+        Whenever anything is unusual the call is rolled back and goes through `run`, which then explains it.
+        """
+        capture, own, cursor, authorizer = self.capture, self._own_cursor, self._cursor, self._authorizer
+        total, started = self._raw.total_changes - capture.own_changes, perf_counter()
+        self._deadline = started + budget_s
+        self._looks = 0
+        try:
+            own.execute(self.connection.begin_sql)
+            if not capture.begin_plain(statement) or self._read_data_version() != self._data_version:
+                raise _UnusualCall
+            authorizer.is_user = True
+            cursor.execute(statement.text, parameters)
+            authorizer.is_user = False
+            logged = capture.collect()
+            own.execute(self.connection.commit_sql)
+        except (sqlite3.Error, UnicodeEncodeError, _UnusualCall):
+            authorizer.is_user = False
+            self._abandon(is_captured=True)
+            return self.run((Query(statement.text, parameters),), self._deadline)[0]
+        self._deadline = inf
+        changes = self._raw.total_changes - capture.own_changes - total
+        if changes:
+            self.writes += 1
+        if logged:
+            self._txn += 1
+            self.commit = Commit(self._txn, self.database, _row_changes(logged), self._clock.now_ms())
+        duration_ms = (perf_counter() - started) * 1000
+        return Outcome(statement.text, cursor.description, [], changes, cursor.lastrowid or 0, duration_ms)
 
     def run(self, queries: Sequence[Query], deadline: float) -> list[Outcome]:
         """Run a call in one transaction; raises as `alone` does."""
@@ -270,7 +305,10 @@ class Transactions:
     def restart_wal(self) -> None:
         """Copy the rest of the WAL into the file and begin it anew; does nothing while another process reads."""
         self._deadline = inf
-        self.connection.rows("PRAGMA wal_checkpoint(RESTART)")
+        try:
+            self.connection.rows("PRAGMA wal_checkpoint(RESTART)")
+        except sqlite3.Error as error:
+            _log.info("the WAL of %s goes on growing for now: %s", self.database, error)
 
     def close(self) -> None:
         """Close the connection; nothing may be running."""
@@ -308,6 +346,10 @@ _NAMES_NEED_A_MAPPING: Final = sys.version_info >= (3, 12)
 
 def _internal_error() -> str:
     return f"internal error; reference = {secrets.token_hex(12)}"
+
+
+class _UnusualCall(Exception):
+    """A call cannot take the short way."""
 
 
 class _TextTrouble(Exception):

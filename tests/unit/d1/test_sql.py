@@ -69,7 +69,9 @@ def test_what_may_keep_a_part_of_a_statement_is_not_plain(word: str) -> None:
     assert parse("SELECT :name").plain is None
 
 
-@pytest.mark.parametrize("sql", ["DELETE FROM t", "CREATE INDEX i ON t(a)", "PRAGMA quick_check", "REINDEX"])
+@pytest.mark.parametrize(
+    "sql", ["DELETE FROM t", "SELECT count(*) FROM t", "CREATE INDEX i ON t(a)", "PRAGMA quick_check", "REINDEX"]
+)
 def test_statements_with_a_step_of_any_length_are_bulk(sql: str) -> None:
     assert parse(sql).is_bulk
     assert not parse("DELETE FROM t WHERE id=1").is_bulk

@@ -122,6 +122,19 @@ async def test_a_text_that_was_slow_goes_to_the_worker_directly(db: D1Database, 
     assert executor.count == 2
 
 
+@pytest.mark.parametrize("sql", ["SELECT count(*) FROM t", "DELETE FROM t", "DROP TABLE t"])
+async def test_a_bulk_statement_leaves_the_loop_when_the_database_is_large(
+    db: D1Database, executor: CountingExecutor, sql: str
+) -> None:
+    await db.prepare("SELECT count(*) FROM t").run()
+    assert executor.count == 0
+    await db.prepare("INSERT INTO t(a) VALUES(zeroblob(2000000))").run()
+    await db.prepare("INSERT INTO t(a) VALUES(zeroblob(2000000))").run()
+    before = executor.count
+    await db.prepare(sql).run()
+    assert executor.count == before + 1
+
+
 async def test_calls_keep_their_order_while_one_is_long(db: D1Database) -> None:
     done: list[str] = []
 
