@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import logging
@@ -74,6 +75,11 @@ class Dispatcher:
             if hasattr(result, "__await__"):
                 result = await result
             return _response(result)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # the request itself was cancelled, not something the Worker waited for
+            return self.failure(error)
         except Exception as error:  # a request
             return self.failure(error)
 

@@ -157,6 +157,21 @@ async def test_an_exception_is_a_500_that_names_it_and_shows_the_workers_frame(r
     assert caplog.records[0].message.startswith("src/entry.py:6: ZeroDivisionError")
 
 
+async def test_a_cancelled_task_of_the_worker_is_an_error_and_not_a_dropped_connection(run, client) -> None:
+    source = """
+    import asyncio
+    from workers import Response, WorkerEntrypoint
+
+    class Default(WorkerEntrypoint):
+        async def fetch(self, request):
+            future = asyncio.get_running_loop().create_future()
+            future.cancel()
+            await future
+    """
+    async with run(source) as url, client.get(url) as answer:
+        assert (answer.status, (await answer.text()).splitlines()[0]) == (500, "CancelledError")
+
+
 @pytest.mark.parametrize("result", ["None", "'text'", "{'a': 1}", "5"])
 async def test_a_handler_that_returns_no_response_gets_the_runtimes_type_error(run, client, result: str) -> None:
     source = f"""

@@ -98,6 +98,10 @@ def load(path: Path, environment: str | None = None, overrides: Mapping[str, str
         warnings += more
         settings = _validate(path, merged)
         name = settings.name or _DEFAULT_NAME
+    if settings.dev.local_protocol == "https":
+        warnings.append(f"{path.name}: dev.local_protocol: https is not served yet; the server speaks http")
+    if settings.assets is not None and settings.assets.directory is not None:
+        warnings.append(f"{path.name}: assets.directory: static files are not served yet")
     if overrides:
         settings = settings.model_copy(update={"vars": {**settings.vars, **overrides}})
     dev_vars = _dev_vars(path.parent, environment)

@@ -46,10 +46,10 @@ class HostPolicy:
 
     def accepts_host(self, header: str) -> bool:
         """Say whether a request with this Host header may be answered."""
-        if self._everybody or header in self._accepted:
+        if header in self._accepted:
             return True
         name = _name_of(header)
-        if name is None or not (is_loopback(name) or name in self._names):
+        if name is None or not (self._everybody or is_loopback(name) or name in self._names):
             return False
         if len(self._accepted) < _REMEMBERED:
             self._accepted.add(header)

@@ -7,6 +7,8 @@ the middle of a streamed answer, need the connection itself; both live here.
 from __future__ import annotations
 
 import asyncio
+import http
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -21,6 +23,8 @@ _KEEP_ALIVE_S = 75.0
 _MAX_LINE_BYTES = 16 * 1024
 _MAX_HEADERS = 128
 _READ_BUFFER_BYTES = 128 * 1024
+
+_log = logging.getLogger(__name__)
 
 
 class Outcome:
@@ -117,10 +121,13 @@ class HttpProtocol(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> Any:
-        """Answer a request that is not HTTP."""
+        """Answer what is not HTTP (4xx), or what this server could not turn into a request (500)."""
+        if status >= 500:
+            _log.error("a request could not be handled", exc_info=exc)
         if self.transport is not None:
-            body = f"{message or 'Bad Request'}\n".encode("utf-8", "replace")
-            head = f"HTTP/1.1 {status} Bad Request\r\ncontent-type: text/plain;charset=UTF-8\r\n"
+            phrase = http.HTTPStatus(status).phrase
+            body = f"{message or phrase}\n".encode("utf-8", "replace")
+            head = f"HTTP/1.1 {status} {phrase}\r\ncontent-type: text/plain;charset=UTF-8\r\n"
             self.transport.write(f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body)
         return CLOSE
 

@@ -34,6 +34,7 @@ def test_other_names_are_refused(header: str) -> None:
 def test_a_public_bind_answers_to_any_name() -> None:
     policy = HostPolicy(everybody=True)
     assert policy.accepts_host("shop.example")
+    assert not policy.accepts_host("no host at all")
     assert policy.accepts_origin("https://evil.com", "shop.example")
 
 
