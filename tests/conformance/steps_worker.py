@@ -999,9 +999,9 @@ class _SmallJitter(Random):
 class World:
     """A host with the classes above, and their namespaces as `env`."""
 
-    def __init__(self, root: Path, worker: str = "golden") -> None:
+    def __init__(self, root: Path, worker: str = "golden", clock: Any = None) -> None:
         CtorThrowOnce.count = 0
-        self.host = Host(root, clock=LoopClock(), random=_SmallJitter())
+        self.host = Host(root, clock=clock or LoopClock(), random=_SmallJitter())
         self.env: Any = type("Env", (), {})()
         for name, (label, cls) in CLASSES.items():
             spec = ObjectClass(f"{worker}-{label}", cls, self.env, is_sqlite=name != "NOSQL")

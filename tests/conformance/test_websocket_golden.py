@@ -1,7 +1,8 @@
 """Recorded behaviour of hibernatable and accepted WebSockets, replayed in memory and in virtual time.
 
-The client below stands where the HTTP edge stands: it takes the client end of the upgrade and is the network. What only
-the edge decides (the TCP close, protocol pings, refusing an upgrade nobody asked for) is not looked at here.
+The client below stands where the HTTP edge stands: it takes the client end of the upgrade and is the network. Cases
+that only the edge decides (protocol pings, refusing an upgrade nobody asked for) run over a real server instead; when
+a TCP connection ends after a Close frame is not looked at.
 """
 
 from __future__ import annotations
@@ -14,10 +15,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 
+from durable_objects import SystemClock
 from workers import Request
+from workers.compat import web as js
+from workers.compat.proxies import error_parts
 from workers.compat.websocket import Port, take
+from workers.runtime.edge.server import Edge
 
 _SPEC = importlib.util.spec_from_file_location("steps_worker", Path(__file__).with_name("steps_worker.py"))
 assert _SPEC is not None
@@ -33,7 +39,7 @@ MAX_MESSAGE = 32 * 1024 * 1024
 TOO_LARGE = (
     "WebSocket protocol error; protocolError.statusCode = 1009; protocolError.description = Message is too large"
 )
-AT_THE_EDGE = "answered by the HTTP edge"
+AT_THE_EDGE = "answered by the HTTP edge: see the test over a real server"
 EDGE_TEXT = "Worker tried to return a WebSocket in a response to a request which did not contain"
 
 
@@ -164,6 +170,86 @@ class Play:
 
     async def do_sleep(self, item: dict[str, Any], delay_ms: int) -> None:
         await asyncio.sleep(delay_ms / 1000)
+
+
+class OverHttp(Play):
+    """The same script over a real server: an aiohttp client instead of the client in memory."""
+
+    def __init__(self, case: dict[str, Any], world: Any, url: str, session: aiohttp.ClientSession) -> None:
+        super().__init__(case, world)
+        self.url = url
+        self.session = session
+        self.sockets: dict[str, aiohttp.ClientWebSocketResponse] = {}
+
+    async def answer(self, request: js.Request) -> js.Response:
+        """The application behind the server: everything goes to the object."""
+        return (await self.stub.fetch(Request(request))).js_object
+
+    def _address(self, item: dict[str, Any]) -> str:
+        return f"{self.url}/ws?opt={quote(json.dumps(item.get('opt', {})))}"
+
+    async def do_connect(self, item: dict[str, Any], name: str) -> None:
+        client = self.clients[name] = Client()
+        try:
+            self.sockets[name] = await self.session.ws_connect(self._address(item), autoping=False)
+        except aiohttp.WSServerHandshakeError as error:
+            client.seen.update(status=error.status, body=None)
+        else:
+            client.seen.update(open=True, protocol=self.sockets[name].protocol or "")
+
+    async def do_http(self, item: dict[str, Any], _: Any) -> None:
+        async with self.session.get(self._address(item)) as response:
+            self.observations.append({"http": response.status, "body": (await response.text()).splitlines()[0]})
+
+    async def do_ping(self, item: dict[str, Any], name: str) -> None:
+        await self.sockets[name].ping(item.get("data", "").encode())
+
+    async def do_recv(self, item: dict[str, Any], name: str) -> None:
+        for _ in range(item["n"]):
+            message = await self.sockets[name].receive(timeout=5)
+            pong = message.type is aiohttp.WSMsgType.PONG
+            self.clients[name].seen["messages"].append({"pong": bytes(message.data).decode()} if pong else message.data)
+        self.observations.append({"recv": name, "got": True})
+
+
+async def test_the_server_answers_as_recorded(edge_case: dict[str, Any], tmp_path: Path) -> None:
+    def failure(error: BaseException) -> js.Response:
+        name, message = error_parts(error)
+        return js.Response(f"{name}: {message}", status=500)
+
+    async with worker.World(tmp_path, clock=SystemClock()) as world, aiohttp.ClientSession() as session:
+        play = OverHttp(edge_case, world, "", session)
+
+        async def respond(request: js.Request) -> js.Response:
+            try:
+                return await play.answer(request)
+            except Exception as error:  # a request
+                return failure(error)
+
+        edge = Edge(respond, port=0, failed=failure)
+        await edge.start()
+        play.url = edge.url
+        try:
+            found = await play.run(edge_case["script"])
+        finally:
+            for socket in play.sockets.values():
+                await socket.close()
+            await edge.stop_listening()
+            await edge.close_sockets(1001)
+    for client in (*edge_case["expect"]["clients"].values(), *found["clients"].values()):
+        client.pop("body", None)  # the client library does not show the body of a refused upgrade
+    problems = worker.differences(edge_case["expect"], found)
+    assert not problems, "\n".join(problems)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give the second test the cases that the first leaves to the HTTP edge."""
+    if "edge_case" not in metafunc.fixturenames:
+        return
+    file = Path(str(metafunc.config.getoption("--golden"))) / f"{SUITE}.json"
+    cases: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["cases"] if file.exists() else []
+    left = [case for case in cases if _left_to_the_edge(case) and not worker.inexpressible(case)]
+    metafunc.parametrize("edge_case", left, ids=[case["name"] for case in left])
 
 
 def test_websockets_behave_as_recorded(case: dict[str, Any], tmp_path: Path) -> None:
