@@ -121,6 +121,10 @@ class Instance:
 
     def submit(self, kind: str, work: Callable[[Any], Any], future: asyncio.Future[Any] | None) -> None:
         """Start a turn that runs `work(target)`; its result, or error, goes to `future` through the output gate."""
+        if self.broken is not None:  # a socket of an instance that was reset may still speak
+            if future is not None:
+                self._refuse(future, cross(self.broken))
+            return
         if future is not None:
             self._pending.add(future)
         self._active += 1

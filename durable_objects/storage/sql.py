@@ -41,7 +41,7 @@ _CANCELED = "SQLite query was canceled because the database was deleted."
 class _Piece:
     """One statement of a text, looked at once: is it empty, a transaction word, does it only read, does it bind?"""
 
-    __slots__ = ("binds", "counts_rows", "is_empty", "is_transaction", "reads", "renames_to_internal", "sql")
+    __slots__ = ("binds", "counts_rows", "is_empty", "is_transaction", "names", "reads", "renames_to_internal", "sql")
 
     def __init__(self, sql: str) -> None:
         words = [token[0] for token in tokens(sql)]
@@ -51,8 +51,18 @@ class _Piece:
         self.is_transaction = word in _TRANSACTION_WORDS
         self.reads = word in _READING
         self.renames_to_internal = word == "ALTER" and _INTERNAL_RENAME.search(sql) is not None
+        named = dict.fromkeys(item for item in words if item[0] in ":@$")
+        self.names = tuple(name[1:] for name in named) if "?" not in {item[0] for item in words} else ()
         self.binds = any(item[0] in "?:@$" for item in words)
         self.counts_rows = any(item.upper() == "FROM" for item in words)
+
+    def parameters(self, values: list[object]) -> list[object] | dict[str, object]:
+        """Return the values as sqlite3 wants them: by name where the statement names all its parameters."""
+        if not self.names or len(set(self.names)) != len(self.names):
+            return values
+        if len(values) != len(self.names):
+            raise StorageError("Wrong number of parameter bindings for SQL query.")
+        return dict(zip(self.names, values, strict=True))
 
 
 @lru_cache(maxsize=512)
@@ -100,7 +110,7 @@ class SqlStorage:
             self._transactions.write()
         connection = self._file.connection
         try:
-            cursor = connection.execute(piece.sql, values)
+            cursor = connection.execute(piece.sql, piece.parameters(values))
         except sqlite3.Error as error:
             raise storage_error(error, piece.sql, connection) from None
         except OverflowError:

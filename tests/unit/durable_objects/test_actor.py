@@ -171,6 +171,31 @@ def test_an_accepted_socket_keeps_the_object_in_memory(play: Any, connect: Any):
     play(story)
 
 
+def test_a_socket_of_a_reset_object_is_cut_and_heard_no_more(play: Any, connect: Any):
+    class Gone(Counter):
+        heard: list[Any]
+
+        async def fetch(self, request: Any) -> Response:
+            client, server = WebSocketPair()
+            server.accept()
+            server.addEventListener("message", lambda event: type(self).heard.append(event.data))
+            return Response(None, status=101, web_socket=client)
+
+    Gone.heard = []
+
+    async def story(rig: Any) -> None:
+        stub = rig.namespace(Gone).getByName("a")
+        port, client = await connect(stub)
+        with pytest.raises(JsException, match="gone"):
+            await stub.put_then_abort()
+        assert client.closes == [(1006, "", False)]
+        port.send("anybody?")
+        await asyncio.sleep(0.1)
+        assert Gone.heard == []
+
+    play(story)
+
+
 def test_a_constructor_that_fails_fails_the_event_and_the_next_stub_tries_again(play: Any):
     class Picky(Counter):
         def __init__(self, ctx: Any, env: Any) -> None:

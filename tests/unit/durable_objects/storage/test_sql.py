@@ -89,6 +89,13 @@ def test_parameters_must_match_and_belong_to_the_last_statement(bench: Any):
     assert bench.storage.sql.exec("SELECT '?' AS q; SELECT ? AS v", 1).one().v == 1
 
 
+def test_named_parameters_are_filled_in_order(bench: Any):
+    row = bench.storage.sql.exec("SELECT :a AS x, @b AS y, $c AS z, :a AS again", 1, 2, 3).one()
+    assert dict(row) == {"x": 1, "y": 2, "z": 3, "again": 1}
+    with pytest.raises(StorageError, match="Wrong number of parameter bindings"):
+        bench.storage.sql.exec("SELECT :a, :b", 1)
+
+
 def test_constraint_errors_carry_both_codes(bench: Any):
     bench.storage.sql.exec("CREATE TABLE t(a UNIQUE); INSERT INTO t VALUES (1)")
     with pytest.raises(StorageError) as caught:
