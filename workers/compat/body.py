@@ -222,7 +222,7 @@ def header_message(headers: Headers) -> HTTPMessage:
     """
     message = HTTPMessage()
     for name, value in headers.combined():
-        message.add_header(name, value)
+        message.set_raw(name, value)
     return message
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any, cast
 
 from workers.compat.proxies import JsNull, JsProxy, JsTypeError
@@ -15,6 +16,7 @@ from workers.compat.proxies import JsNull, JsProxy, JsTypeError
 __all__ = ["Headers"]
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z").match
+_CLEAN_VALUE = re.compile(r"[^\0-\x20](?:[^\0\r\n]*[^\0-\x20])?\Z").match
 _BAD_VALUE = re.compile(r"[\0\r\n]").search
 
 
@@ -42,6 +44,9 @@ def _name(name: object) -> str:
     return text.lower()
 
 
+_name_of = itemgetter(0)
+
+
 class Headers(JsProxy):
     """Ordered multi-map of header fields; names are lower-cased, `set-cookie` values never joined."""
 
@@ -66,20 +71,27 @@ class Headers(JsProxy):
         return headers
 
     def _fill(self, init: object) -> None:
-        if isinstance(init, Headers):
+        if type(init) is dict:
+            self._add(cast(dict[Any, Any], init).items())
+        elif isinstance(init, Headers):
             self._pairs = list(init.pairs())
-            return
-        source: Iterable[Any]
-        if isinstance(init, Mapping):
-            source = cast(Mapping[Any, Any], init).items()
+        elif isinstance(init, Mapping):
+            self._add(cast(Mapping[Any, Any], init).items())
         elif isinstance(init, Iterable) and not isinstance(init, (str, bytes)):
-            source = cast(Iterable[Any], init)
+            self._add(cast(Iterable[Any], init))
         else:
             raise JsTypeError(f"Headers cannot be built from {type(init).__name__}; give a dict, pairs or Headers.")
-        for pair in source:
+
+    def _add(self, pairs: Iterable[Any]) -> None:
+        add = self._pairs.append
+        for pair in pairs:
             if len(pair) != 2:
                 raise JsTypeError("To initialize a Headers object from a sequence, the inner sequence must be a pair.")
-            self._pairs.append((_name(pair[0]), _value(pair[1])))
+            name, value = pair
+            if type(value) is str and _CLEAN_VALUE(value) and type(name) is str and _NAME(name):
+                add((name.lower(), value))
+            else:
+                add((_name(name), _value(value)))
 
     def _writable(self) -> None:
         if self._immutable:
@@ -156,15 +168,15 @@ class Headers(JsProxy):
 
     def combined(self) -> list[tuple[str, str]]:
         """Return what iterating in JavaScript gives: sorted by name, values joined, set-cookie one by one."""
-        joined: dict[str, list[str]] = {}
-        for name, value in self.pairs():
-            joined.setdefault(name, []).append(value)
+        pairs = sorted(self.pairs(), key=_name_of)
         entries: list[tuple[str, str]] = []
-        for name in sorted(joined):
-            if name == "set-cookie":
-                entries.extend((name, value) for value in joined[name])
+        last = ""
+        for pair in pairs:
+            if pair[0] == last != "set-cookie":
+                entries[-1] = (last, f"{entries[-1][1]}, {pair[1]}")
             else:
-                entries.append((name, ", ".join(joined[name])))
+                entries.append(pair)
+                last = pair[0]
         return entries
 
     def entries(self) -> Iterator[tuple[str, str]]:
