@@ -18,7 +18,7 @@ from typing import Any, Final
 from d1.engine.connection import Connection
 from d1.engine.failures import explain, is_busy, is_interrupted
 from d1.errors import BINDING_COUNT, Failure
-from d1.sql import Kind, Statement, parse
+from d1.sql import Kind, Statement, parse, quote_name
 
 __all__ = ["DatabaseFile", "DatabaseLocked", "Ran", "UnusableFile"]
 
@@ -95,24 +95,30 @@ class DatabaseFile:
         return UnusableFile(self.path, str(error))
 
     @contextmanager
-    def transaction(self, *, writes: bool = True, defers_foreign_keys: bool = False) -> Generator[None]:
+    def transaction(self, *, writes: bool = True, foreign_keys: bool = True) -> Generator[None]:
         """Run the block in one transaction, undone whole when the block raises.
+
+        Args:
+            writes: Whether the block may write; else it does not wait for others that do.
+            foreign_keys: Let foreign keys act. Without, they do nothing meanwhile and are checked at the end: dumps
+                hold rows of tables whose parents come later.
 
         Raises:
             DatabaseLocked: Another process is writing.
             Failure: Foreign keys are violated when it ends.
         """
         connection = self._connection
+        self._raw.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")  # a transaction cannot change it
         try:
             self._raw.execute(connection.begin_sql if writes else "BEGIN")
-            if defers_foreign_keys:
-                self._raw.execute("PRAGMA defer_foreign_keys=ON")
         except sqlite3.Error as error:
             raise self._unusable(error) from error
         try:
             yield
             if not connection.in_transaction:
                 raise Failure("the transaction was rolled back by the statement (OR ROLLBACK or RAISE(ROLLBACK))")
+            if not foreign_keys and (violations := self._violations()):
+                raise Failure(f"FOREIGN KEY constraint failed when the transaction ends{violations}")
             self._commit()
         finally:
             connection.rollback()
@@ -127,7 +133,12 @@ class DatabaseFile:
 
     def _violations(self) -> str:
         """Name the rows that violate foreign keys; the transaction is still open, so they can be looked for."""
-        rows = self._raw.execute("PRAGMA foreign_key_check").fetchall()
+        rows: list[tuple[Any, ...]] = []
+        for (table,) in self._raw.execute("SELECT name FROM sqlite_schema WHERE type='table'").fetchall():
+            try:
+                rows += self._raw.execute(f"PRAGMA foreign_key_check({quote_name(table)})").fetchall()
+            except sqlite3.OperationalError:  # the parent's columns are not unique: no row could have been written
+                continue
         named = [
             f"{table}{'' if rowid is None else f' rowid {rowid}'} refers to no row of {parent}"
             for table, rowid, parent, _ in rows[:_SHOWN_VIOLATIONS]

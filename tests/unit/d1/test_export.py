@@ -29,7 +29,7 @@ def make(path: Path, script: str) -> None:
 
 
 def load(lines: Sequence[str], path: Path) -> None:
-    with DatabaseFile(path, accepts_long_statements=True) as file, file.transaction(defers_foreign_keys=True):
+    with DatabaseFile(path, accepts_long_statements=True) as file, file.transaction():
         for part in read(line + "\n" for line in lines):
             file.run(part.sql)
 

@@ -97,13 +97,25 @@ def test_violated_foreign_keys_are_named_at_the_end(path: Path):
             file.run("CREATE TABLE child(id INTEGER PRIMARY KEY, p REFERENCES parent)")
         with (
             pytest.raises(Failure, match="child rowid 7 refers to no row of parent"),
-            file.transaction(defers_foreign_keys=True),
+            file.transaction(foreign_keys=False),
         ):
             file.run("INSERT INTO child VALUES(7, 1)")
-        with file.transaction(defers_foreign_keys=True):
+        with file.transaction(foreign_keys=False):
             file.run("INSERT INTO child VALUES(7, 1)")
             file.run("INSERT INTO parent VALUES(1)")
         assert file.own_rows("SELECT count(*) FROM child") == [(1,)]
+
+
+def test_rows_may_come_before_the_tables_they_refer_to(path: Path):
+    with DatabaseFile(path) as file:
+        with file.transaction(foreign_keys=False):
+            file.run("CREATE TABLE child(p REFERENCES parent(id))")
+            file.run("INSERT INTO child VALUES(1)")
+            file.run("CREATE TABLE parent(id INTEGER PRIMARY KEY)")
+            file.run("INSERT INTO parent VALUES(1)")
+            file.run("CREATE TABLE odd(p REFERENCES parent(missing))")
+        with pytest.raises(Failure, match="FOREIGN KEY constraint failed"):
+            run_all(file, "INSERT INTO child VALUES(9)")
 
 
 def test_a_statement_that_ends_the_transaction_undoes_everything(path: Path):

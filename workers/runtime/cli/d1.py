@@ -108,8 +108,8 @@ def _show_rows(part: Part, ran: Ran, *, is_alone: bool) -> None:
 def import_(database: str, path: Path, as_json: bool, **options: Any) -> None:
     """Load a dump in one transaction; - reads standard input.
 
-    Unlike execute, statements may be of any length (the literals of large values) and foreign keys are checked at the
-    end only, so tables may come in any order. Rows that queries return are not shown.
+    Unlike execute, statements may be of any length (the literals of large values), and foreign keys do nothing until
+    they are checked at the end, so tables may come in any order. Rows that queries return are not shown.
     """
     with reporting(as_json):
         target = find(database, options)
@@ -117,7 +117,7 @@ def import_(database: str, path: Path, as_json: bool, **options: Any) -> None:
         count = changes = 0
         started = monotonic()
         with target.open(accepts_long_statements=True) as file:
-            with file.transaction(defers_foreign_keys=True):
+            with file.transaction(foreign_keys=False):
                 for _, ran in run_all(file, source, source.parts(), "imported"):
                     count, changes = count + 1, changes + ran.changes
             size = file.size_bytes()
