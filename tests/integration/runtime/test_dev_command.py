@@ -112,6 +112,18 @@ async def test_the_banner_says_what_is_served(write, tmp_path) -> None:
             assert text in process.output
 
 
+async def test_it_may_hold_as_many_sockets_as_the_system_allows(write, tmp_path) -> None:
+    async with DevProcess(write(COUNTER, CONFIG), tmp_path / "state") as process:
+        soft, hard = open_files(process.pid)
+    assert soft >= min(hard, 262_144)
+
+
+def open_files(pid: int) -> tuple[int, int]:
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    soft, hard = next(line for line in lines if line.startswith("Max open files")).split()[3:5]
+    return int(soft), int(hard)
+
+
 def test_a_port_in_use_is_said_in_one_line(write, tmp_path) -> None:
     config = write(COUNTER, CONFIG)
     with socket.create_server(("127.0.0.1", 0)) as taken:

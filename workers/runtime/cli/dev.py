@@ -28,6 +28,7 @@ READY = "Ready on "
 """What the line begins with that gives the URL: requests are answered from then on."""
 
 _FLUSH_S = 0.05
+_MOST_FILES = 262_144
 _MISTAKES = (ConfigError, LoadError, BindError, StateError)
 
 
@@ -79,6 +80,7 @@ def run(options: DevOptions) -> int:
         format="%(levelname)s %(name)s: %(message)s" if options.verbose else "%(levelname)s: %(message)s",
         stream=sys.stderr,
     )
+    _allow_many_sockets()
     try:
         asyncio.run(_serve(options))
     except _MISTAKES as error:
@@ -87,6 +89,21 @@ def run(options: DevOptions) -> int:
     except KeyboardInterrupt:  # a second Ctrl+C while stopping
         return 130
     return 0
+
+
+def _allow_many_sockets() -> None:
+    """Use as many file descriptors as the system allows: the usual soft limit of 1,024 is 1,000 clients."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):  # macOS has a lower limit of its own
+            return
 
 
 def _show_mistake(error: Exception, options: DevOptions) -> None:

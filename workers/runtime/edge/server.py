@@ -22,7 +22,7 @@ Respond = Callable[[web.Request], Awaitable[web.Response]]
 RequestSeen = Callable[[str, str, int, float], None]
 """Told after each answer: method, URL, status, seconds."""
 
-_BACKLOG = 1024
+_BACKLOG = 4096
 _SHUTDOWN_S = 3.0
 
 _log = logging.getLogger(__name__)
