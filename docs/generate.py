@@ -23,9 +23,9 @@ def errors_page() -> str:
     )
     return (
         "# Error codes of the realtime protocol\n\n"
-        'A refused frame is answered with `{"type": "error", "code": N, "message": "...", "retry": bool}`. The HTTP\n'
-        'endpoints answer `{"error": {"code": "NAME", "message": "..."}}` with the status given here. Numbers are\n'
-        "never reused.\n\n"
+        'A refused frame is answered with `{"type": "error", "code": N, "name": "NAME", "message": "...", "retry": bool}`.\n'
+        'HTTP answers carry the name as `code`: `{"error": {"code": "NAME", ...}}` from the RPC endpoint, flat\n'
+        '`{"code": "NAME", ...}` from a refused upgrade and from the history endpoint. Numbers are never reused.\n\n'
         "| code | name | worth retrying | HTTP status | meaning |\n| --- | --- | --- | --- | --- |\n" + rows
     )
 
