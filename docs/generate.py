@@ -23,7 +23,8 @@ def errors_page() -> str:
     )
     return (
         "# Error codes of the realtime protocol\n\n"
-        'A refused frame is answered with `{"type": "error", "code": N, "name": "NAME", "message": "...", "retry": bool}`.\n'
+        "A refused frame is answered with\n"
+        '`{"type": "error", "code": N, "name": "NAME", "message": "...", "retry": bool}`.\n'
         'HTTP answers carry the name as `code`: `{"error": {"code": "NAME", ...}}` from the RPC endpoint, flat\n'
         '`{"code": "NAME", ...}` from a refused upgrade and from the history endpoint. Numbers are never reused.\n\n'
         "| code | name | worth retrying | HTTP status | meaning |\n| --- | --- | --- | --- | --- |\n" + rows
