@@ -6,6 +6,7 @@ authorizer expires every prepared statement: it is installed once, when the conn
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from enum import Enum
 from typing import Final
@@ -56,6 +57,7 @@ PRAGMAS: Final = {
 }
 """Permitted PRAGMAs; every other name is denied."""
 
+_NUMBER: Final = re.compile(r"[+-]?(?:0[xX][0-9a-fA-F]+|\d+)")
 _BOOLEAN_WORDS: Final = ("1", "0", "on", "off", "yes", "no", "true", "false")
 
 MODULES: Final = frozenset({"fts5", "fts5vocab"})
@@ -67,6 +69,9 @@ ABSENT_TABLES: Final = frozenset({"dbstat", "sqlite_stmt", "generate_series", "f
 DENIED_FUNCTIONS: Final = frozenset(
     {
         "ceiling",
+        "fts5",
+        "fts5_source_id",
+        "json_error_position",
         "json_pretty",
         "log10",
         "power",
@@ -90,7 +95,7 @@ FUNCTION_GROUPS: Final = {
     "window": "cume_dist dense_rank first_value lag last_value lead nth_value ntile percent_rank rank row_number",
     "math": "acos acosh asin asinh atan atan2 atanh ceil cos cosh degrees exp floor ln log log2 mod pi pow radians "
     "sin sinh sqrt tan tanh trunc",
-    "json": "json json_array json_array_length json_each json_error_position json_extract json_group_array "
+    "json": "json json_array json_array_length json_each json_extract json_group_array "
     "json_group_object json_insert json_object json_patch json_quote json_remove json_replace json_set json_tree "
     "json_type json_valid jsonb jsonb_array jsonb_extract jsonb_group_array jsonb_group_object jsonb_insert "
     "jsonb_object jsonb_patch jsonb_remove jsonb_replace jsonb_set",
@@ -209,4 +214,4 @@ def _pragma_allowed(name: str, argument: str | None) -> bool:
         case PragmaArgument.OPTIONAL_NAME | PragmaArgument.NAME_OR_NUMBER:
             return not is_reserved(argument)
         case PragmaArgument.OPTIONAL_NUMBER:
-            return argument is None or argument.strip().lstrip("+-").removeprefix("0x").isalnum()
+            return argument is None or _NUMBER.fullmatch(argument.strip()) is not None

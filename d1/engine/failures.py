@@ -27,7 +27,9 @@ _VARIABLE: Final = re.compile(r"variable number must be between")
 _LATER_CODES: Final = {3091: "SQLITE_CONSTRAINT_DATATYPE"}
 """Codes that Python's driver has no name for."""
 
-_TERM: Final = re.compile(r"(\d+)\w\w (ORDER|GROUP) BY term out of range")
+_EXISTS: Final = re.compile(r"(?:table|view) (.+) already exists\Z", re.S)
+_LATER_ARGUMENT: Final = re.compile(r"second argument to (\w+)\(\) must be")
+_PATH: Final = re.compile(r"JSON path error near '(.*)'\Z", re.S)
 _DATABASE: Final = re.compile(r"unknown database (\S+)\Z")
 _CLAUSES: Final = frozenset(
     {"SELECT", "FROM", "JOIN", "ON", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "SET", "VALUES", "USING"}
@@ -39,6 +41,8 @@ _FUNCTION_MESSAGES: Final = (
     "wrong number of arguments to function ",
     "too many arguments on function ",
     "misuse of aggregate: ",
+    "misuse of aggregate function ",
+    "FILTER may not be used with non-aggregate ",
     "misuse of window function ",
 )
 
@@ -65,11 +69,19 @@ def explain(error: sqlite3.Error, statement: Statement, authorizer: Authorizer, 
         function = message.rpartition(" ")[2].removesuffix("()")
         if function.lower() not in ALLOWED_FUNCTIONS | DENIED_FUNCTIONS:
             message = f"no such function: {function}"
+    if match := _PATH.match(message):
+        message = f"bad JSON path: '{_whole_path(match.group(1), statement.text)}'"
     if name == "SQLITE_ERROR":
         offset = _offset(message, statement.text, probe)
         if offset is not None:
             message = f"{message} at offset {offset}"
     return message + _code_text(error, name)
+
+
+def _whole_path(rest: str, sql: str) -> str:
+    """Return the path that an older SQLite names only from the faulty place on."""
+    literals = [token.text[1:-1].replace("''", "'") for token in tokens(sql) if token.text[0] == "'"]
+    return next((literal for literal in literals if literal.endswith(rest) and rest), rest)
 
 
 def _code_text(error: sqlite3.Error, name: str) -> str:
@@ -99,18 +111,21 @@ def _offset(message: str, sql: str, probe: Probe) -> int | None:
         place = _found(sql, match.group(1))
     elif match := _COLUMN.match(message):
         place = _column(match.group(1), sql)
-    elif match := _TERM.match(message):
-        place = _term(int(match.group(1)), match.group(2), sql)
+    elif match := _EXISTS.match(message):
+        place = _name(match.group(1), sql)
     elif match := _DATABASE.match(message):
         place = _found(sql, match.group(1))
     elif _VARIABLE.match(message):
         place = _bad_variable(sql)
     elif message == "too many SQL variables":
         place = _first_surplus_variable(sql)
+    elif match := _LATER_ARGUMENT.match(message):
+        place = _called(match.group(1), sql)
     else:
         for start in _FUNCTION_MESSAGES:
             if message.startswith(start):
-                place = _called(message.removeprefix(start).removesuffix("()"), sql)
+                name = message.removeprefix(start).removesuffix("()")
+                place = _called(name, sql, is_nested="aggregate function" in start)
     return _byte_offset(sql, place)
 
 
@@ -166,40 +181,33 @@ def _column(name: str, sql: str) -> int | None:
     return None
 
 
+def _name(name: str, sql: str) -> int | None:
+    return next((token.offset for token in _significant(sql) if _unquoted(token.text).lower() == name.lower()), None)
+
+
 def _clause_before(names: list[str], index: int) -> tuple[str, bool]:
     """Return the clause in which a token stands, and whether it is the target of an assignment there."""
     for place in range(index - 1, -1, -1):
         word = names[place].upper()
+        if word == "ON" and not any(before.upper() in {"FROM", "JOIN"} for before in names[:place]):
+            continue  # CREATE INDEX .. ON, not a join
         if word in _CLAUSES and not (word == "ON" and names[place + 1 : place + 2] == ["CONFLICT"]):
             is_first = names[index - 1].upper() in {"SET", ","}
             return word, word == "SET" and is_first and names[index + 1 : index + 2] == ["="]
     return "", False
 
 
-def _term(number: int, kind: str, sql: str) -> int | None:
-    """Find the n-th term of the last ORDER BY or GROUP BY."""
+def _called(name: str, sql: str, *, is_nested: bool = False) -> int | None:
+    """Find a call; of an aggregate inside an aggregate the inner one is meant."""
     found = _significant(sql)
-    words = [token.text.upper() for token in found]
-    starts = [place + 2 for place in range(len(words) - 2) if words[place : place + 2] == [kind, "BY"]]
-    if not starts:
-        return None
-    depth = 0
-    for token in found[starts[-1] :]:
-        if number == 1 and depth == 0:
-            return token.offset
-        depth += {"(": 1, ")": -1}.get(token.text, 0)
-        if token.text == "," and depth == 0:
-            number -= 1
-    return None
-
-
-def _called(name: str, sql: str) -> int | None:
-    found = _significant(sql)
-    for token, following in zip(found, [*found[1:], Token("", 0)], strict=True):
-        if _unquoted(token.text).lower() == name.lower() and following.text == "(":
-            return token.offset
-    plain = [token.offset for token in found if token.text.lower() == name.lower()]
-    return plain[0] if plain else None
+    calls = [
+        token.offset
+        for token, following in zip(found, [*found[1:], Token("", 0)], strict=True)
+        if _unquoted(token.text).lower() == name.lower() and following.text == "("
+    ]
+    if not calls:
+        return _name(name, sql)
+    return calls[min(1, len(calls) - 1)] if is_nested else calls[0]
 
 
 def _bad_variable(sql: str) -> int | None:

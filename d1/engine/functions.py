@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,9 @@ from typing import Any, Final, cast
 
 from d1.engine.jsonb import define_jsonb
 
-__all__ = ["MISSING_FUNCTIONS", "define_missing_functions"]
+__all__ = ["MISSING_FUNCTIONS", "define", "define_missing_functions"]
+
+_MOST_ARGUMENTS: Final = 100
 
 _Value = None | int | float | str | bytes
 
@@ -30,8 +31,6 @@ def octet_length(value: _Value) -> int | None:
 
 def concat(*values: _Value) -> str:
     """`concat(X, ...)`: NULL is the empty string."""
-    if not values:
-        raise ValueError("wrong number of arguments to function concat()")
     return "".join(_text(value) for value in values)
 
 
@@ -97,17 +96,6 @@ def _plus_months(moment: datetime, months: int) -> datetime:
     return first + timedelta(days=moment.day - 1)
 
 
-def json_error_position(text: _Value) -> int | None:
-    """`json_error_position(X)`: 0 for correct JSON, else where it goes wrong, from 1."""
-    if text is None:
-        return None
-    try:
-        json.loads(_text(text))
-    except json.JSONDecodeError as error:
-        return error.pos + 1
-    return 0
-
-
 def _refused(*_arguments: _Value) -> None:
     """Exist only to be refused by the authorizer."""
 
@@ -128,16 +116,22 @@ class _StringAgg:
         return "".join(self._parts) if self._parts else None
 
 
-MISSING_FUNCTIONS: Final[dict[str, tuple[int, Callable[..., Any]]]] = {
-    "octet_length": (1, octet_length),
-    "concat": (-1, concat),
-    "concat_ws": (-1, concat_ws),
-    "unhex": (-1, unhex),
-    "timediff": (2, timediff),
-    "json_error_position": (1, json_error_position),
-    "json_pretty": (-1, _refused),
+MISSING_FUNCTIONS: Final[dict[str, tuple[range, Callable[..., Any]]]] = {
+    "octet_length": (range(1, 2), octet_length),
+    "concat": (range(1, _MOST_ARGUMENTS + 1), concat),
+    "concat_ws": (range(2, _MOST_ARGUMENTS + 1), concat_ws),
+    "unhex": (range(1, 3), unhex),
+    "timediff": (range(2, 3), timediff),
+    "json_error_position": (range(1, 2), _refused),
+    "json_pretty": (range(1, 3), _refused),
 }
-"""Name -> (arguments, implementation)."""
+"""Name -> (how many arguments it takes, implementation)."""
+
+
+def define(connection: sqlite3.Connection, name: str, arguments: range, function: Callable[..., Any]) -> None:
+    """Define a function for each number of arguments, so that SQLite itself refuses the others."""
+    for count in arguments:
+        connection.create_function(name, count, function, deterministic=True)
 
 
 def define_missing_functions(connection: sqlite3.Connection) -> None:
@@ -145,7 +139,7 @@ def define_missing_functions(connection: sqlite3.Connection) -> None:
     present = {row[0] for row in connection.execute("SELECT name FROM pragma_function_list")}
     for name, (arguments, function) in MISSING_FUNCTIONS.items():
         if name not in present:
-            connection.create_function(name, arguments, function, deterministic=True)
+            define(connection, name, arguments, function)
     if "jsonb" not in present:
         define_jsonb(connection)
     if "string_agg" not in present:

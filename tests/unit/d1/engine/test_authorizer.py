@@ -81,7 +81,7 @@ def test_transactions_are_the_platform_s(transactions: Transactions, sql: str) -
     assert reason(transactions, sql).startswith("To execute a transaction, please use")
 
 
-ARGUMENTS = {"power": "2,3", "sqlite_source_id": "", "sqlite_version": "", "sqlite_log": "1,'a'"}
+ARGUMENTS = {"power": "2,3", "fts5_source_id": "", "sqlite_source_id": "", "sqlite_version": "", "sqlite_log": "1,'a'"}
 
 
 @pytest.mark.parametrize("function", sorted(DENIED_FUNCTIONS))

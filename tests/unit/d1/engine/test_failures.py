@@ -39,10 +39,12 @@ def transactions() -> Iterator[Transactions]:
         ("UPDATE t SET zz=1", "no such column: zz: SQLITE_ERROR"),
         ("UPDATE t SET a=zz", "no such column: zz at offset 15: SQLITE_ERROR"),
         ("ALTER TABLE t RENAME COLUMN zz TO y", 'no such column: "zz" at offset 28: SQLITE_ERROR'),
-        (
-            "SELECT a FROM t ORDER BY a, 5",
-            "2nd ORDER BY term out of range - should be between 1 and 1 at offset 28: SQLITE_ERROR",
-        ),
+        ("SELECT a FROM t ORDER BY a, 5", "2nd ORDER BY term out of range - should be between 1 and 1: SQLITE_ERROR"),
+        ("SELECT sum(sum(a)) FROM t", "misuse of aggregate function sum() at offset 11: SQLITE_ERROR"),
+        ("CREATE TABLE t(a)", "table t already exists at offset 13: SQLITE_ERROR"),
+        ("CREATE INDEX i ON t(zz)", "no such column: zz at offset 20: SQLITE_ERROR"),
+        ("SELECT json_extract('{}','a')", "bad JSON path: 'a': SQLITE_ERROR"),
+        ("SELECT concat()", "wrong number of arguments to function concat() at offset 7: SQLITE_ERROR"),
         ("CREATE TABLE nope.x(a)", "unknown database nope at offset 13: SQLITE_ERROR"),
         ("SELECT 1; SELECT zz", "no such column: zz at offset 7: SQLITE_ERROR"),
         (
