@@ -255,10 +255,15 @@ class App:
         return [Path(folder) for folder in self._isolate.source_folders]
 
     @property
+    def realtime_has_keys(self) -> bool:
+        """True when realtime is on and keys protect it."""
+        section = self._realtime_section
+        return section is not None and bool(section.public_keys or section.secret_keys)
+
+    @property
     def realtime_is_open(self) -> bool:
         """True when realtime is on and no key protects it."""
-        section = self._realtime_section
-        return section is not None and not (section.public_keys or section.secret_keys)
+        return self._realtime_section is not None and not self.realtime_has_keys
 
 
 def _lock(folder: Path) -> Callable[[], None]:

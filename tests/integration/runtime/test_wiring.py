@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from durable_objects.ids import IdFactory
@@ -166,6 +167,21 @@ async def test_realtime_without_keys_listens_on_this_machine_only(write, tmp_pat
     config = write(CHAT, '[flarelet.realtime]\npublic_keys = ["pk_1"]\nsecret_keys = ["sk_1"]\n')
     async with App.open(config, persist_to=tmp_path / "state") as app, serving(app, host="0.0.0.0", port=0) as edge:
         assert edge.url.startswith("http://127.0.0.1:")
+
+
+async def test_pages_of_other_sites_may_connect_where_keys_are_asked_for(run, client) -> None:
+    headers = {"origin": "https://shop.example"}
+    async with run(CHAT, "[flarelet.realtime]\n") as url:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await client.ws_connect(f"{url}/api/realtime", headers=headers)
+        assert caught.value.status == 403
+    async with run(CHAT, '[flarelet.realtime]\npublic_keys = ["pk_1"]\n') as url:
+        ws = await client.ws_connect(f"{url}/api/realtime", headers=headers, protocols=("aerostack-key.pk_1",))
+        assert ws.protocol == "aerostack-key.pk_1"
+        await ws.close()
+        with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
+            await client.ws_connect(f"{url}/api/realtime", headers=headers)
+        assert caught.value.status == 401
 
 
 async def test_what_a_test_raises_inside_an_application_comes_out_as_it_is(write, tmp_path) -> None:

@@ -42,6 +42,7 @@ class Edge:
         host: str = "127.0.0.1",
         port: int = 8787,
         extra_names: frozenset[str] = frozenset(),
+        any_origin: bool = False,
         seen: RequestSeen | None = None,
         failed: Callable[[BaseException], web.Response],
     ) -> None:
@@ -52,12 +53,14 @@ class Edge:
             host: Address to bind. On a loopback address, only requests that name this machine are answered.
             port: Port to bind; 0 picks a free one.
             extra_names: Further host names to answer to.
+            any_origin: Pages of any site may open WebSockets, as they have to show a key.
             seen: Told of every answered request.
             failed: Turns an error of sending a response (a used body, say) into a 500.
         """
         self._respond = respond
         self._host, self._port = host, port
         self._policy = HostPolicy(extra_names, everybody=not is_loopback(host))
+        self._any_origin = any_origin
         self._seen = seen
         self._failed = failed
         self._loop = asyncio.get_running_loop()
@@ -171,7 +174,7 @@ class Edge:
         key = headers.get("Sec-WebSocket-Key")
         if not key or headers.get("Sec-WebSocket-Version") != "13" or exchange.message.method != "GET":
             return send_text(exchange, 400, "Bad Request: not a WebSocket handshake of version 13 (RFC 6455).")
-        if not self._policy.accepts_origin(headers.get("Origin"), host):
+        if not self._any_origin and not self._policy.accepts_origin(headers.get("Origin"), host):
             return send_text(
                 exchange, 403, f"Forbidden: pages of {headers.get('Origin')!r} may not open WebSockets to this machine."
             )

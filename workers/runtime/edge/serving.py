@@ -31,7 +31,15 @@ async def serving(
         )
     name = app.project.settings.dev.host
     names = frozenset({name.partition(":")[0]}) if name else frozenset[str]()
-    edge = Edge(app.respond, host=host, port=port, extra_names=names, seen=seen, failed=app.failure)
+    edge = Edge(
+        app.respond,
+        host=host,
+        port=port,
+        extra_names=names,
+        any_origin=app.realtime_has_keys,
+        seen=seen,
+        failed=app.failure,
+    )
     await edge.start()
     try:
         yield edge
