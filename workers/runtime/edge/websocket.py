@@ -46,6 +46,14 @@ def accept_key(key: str) -> str:
     return base64.b64encode(hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()).decode("ascii")
 
 
+def _utf8(text: str) -> bytes:
+    """Encode as JavaScript does: half of a surrogate pair becomes U+FFFD, since clients refuse broken UTF-8."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+
+
 def _notice_dead_peers(transport: asyncio.Transport) -> None:
     """Have the kernel ask a silent client whether it is there: a phone that lost its network says no goodbye."""
     connection = transport.get_extra_info("socket")
@@ -80,7 +88,7 @@ class Outbox:
             self.last, self.last_frame = known
             return known[1]
         if isinstance(data, str):
-            frame = frames.encode(_TEXT, data.encode("utf-8", "surrogatepass"))
+            frame = frames.encode(_TEXT, _utf8(data))
         else:
             frame = frames.encode(_BINARY, data)
         if len(self._encoded) >= _ENCODED_KEPT:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,15 @@ def test_folders_that_the_worker_adds_to_the_path_are_its_own(tmp_path: Path) ->
         module.state.fail()
     assert space.where(caught.value) == "shared/state.py:2"
     space.unload()
+
+
+def test_an_edit_of_the_same_size_within_the_same_second_is_seen(tmp_path: Path) -> None:
+    for number, text in enumerate(("A = 1", "A = 2")):
+        space = worker(tmp_path, entry=text)
+        os.utime(space.main, ns=(1_000_000_000, 1_000_000_000 + number * 1_000_000))
+        loaded = space.load()
+        assert text.endswith(str(loaded.A))
+        space.unload()
 
 
 @pytest.mark.parametrize(

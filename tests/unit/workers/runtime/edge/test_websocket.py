@@ -119,6 +119,13 @@ async def test_a_message_is_encoded_once_for_all_sockets(outbox: Outbox) -> None
     assert Counted.encoded == 2
 
 
+async def test_half_of_a_surrogate_pair_is_sent_as_a_replacement_character(outbox: Outbox) -> None:
+    _, transport, peer = connect(outbox)
+    peer.port.send("a\ud800b\ud83d\ude00")
+    await turn()
+    assert transport.writes[0][2:].decode() == "a\ufffdb\U0001f600"
+
+
 async def test_messages_pings_and_closes_of_the_client_are_carried_over(outbox: Outbox) -> None:
     connection, transport, peer = connect(outbox)
     connection.data_received(masked(1, b"hi") + masked(2, b"\x00") + masked(9, b"ping") + masked(8, b"\x0f\xa0bye"))
