@@ -87,10 +87,7 @@ class Outbox:
         if known is not None:
             self.last, self.last_frame = known
             return known[1]
-        if isinstance(data, str):
-            frame = frames.encode(_TEXT, _utf8(data))
-        else:
-            frame = frames.encode(_BINARY, data)
+        frame = frames.encode(_TEXT, _utf8(data)) if isinstance(data, str) else frames.encode(_BINARY, data)
         if len(self._encoded) >= _ENCODED_KEPT:
             self._encoded.clear()
         self._encoded[id(data)] = self.last, self.last_frame = data, frame
