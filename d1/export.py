@@ -4,8 +4,8 @@ The order is what makes every text importable in one transaction: all tables, th
 needs its parent's), rows, other indexes, views, virtual tables, and triggers last, so that no row fires one. Rowids
 that tables without an INTEGER PRIMARY KEY would not get again by themselves are written down.
 
-Real numbers are written with as many digits as SQLite needs to read the same number again, which is tried for each;
-text and BLOB byte by byte.
+Real numbers are written with as many digits as SQLite needs to read the same number again, which is tried for each, or
+as a product that is exact; text and BLOB byte by byte.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ _MODULE: Final = re.compile(r"\busing\s+[\"'`\[]?(\w+)", re.I)
 _CONTENT_OPTION: Final = re.compile(r"\bcontent\s*=\s*(?:'([^']*)'|\"([^\"]*)\"|([^\s,)]*))", re.I)
 _BATCH_ROWS: Final = 256
 _MAX_POWER: Final = 62
+_LEAST_USUAL: Final = 1e-70
+_MOST_USUAL: Final = 1e100
+"""Decimals beyond these are read differently by different releases of SQLite, and wrongly by most."""
 
 
 class ExportError(Exception):
@@ -276,8 +279,9 @@ def _reader() -> sqlite3.Connection:
 def _real_literal(value: float) -> str:
     if math.isinf(value):
         return "1e999" if value > 0 else "-1e999"
+    is_usual = value == 0 or _LEAST_USUAL < abs(value) < _MOST_USUAL
     wanted = struct.pack("<d", value)
-    for literal in (repr(value), f"{value:.17e}", f"{value:.19e}"):
+    for literal in (repr(value), f"{value:.17e}", f"{value:.19e}") if is_usual else ():
         if struct.pack("<d", _reader().execute(f"SELECT {literal}").fetchone()[0]) == wanted:
             return literal
     return _exact_real(value)
@@ -291,6 +295,6 @@ def _exact_real(value: float) -> str:
     exponent = abs(exponent)
     while exponent:
         power = min(exponent, _MAX_POWER)
-        literal += f"{operator}{float(1 << power)!r}"
+        literal += f"{operator}{1 << power}"
         exponent -= power
     return literal

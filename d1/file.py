@@ -23,6 +23,7 @@ from d1.sql import Kind, Statement, parse, quote_name
 __all__ = ["DatabaseFile", "DatabaseLocked", "Ran", "UnusableFile"]
 
 _WORD: Final = re.compile(r"[A-Za-z]+")
+_RESERVED_RENAME: Final = re.compile(r"\brename\s+to\s+[\"'`\[]?_cf_", re.I)
 _SCHEMA_VERBS: Final = frozenset({"ALTER", "CREATE", "DROP"})
 _SHOWN_VIOLATIONS: Final = 5
 _UNLIMITED_BYTES: Final = 1_000_000_000
@@ -156,6 +157,8 @@ class DatabaseFile:
         raw, authorizer = self._raw, self._connection.authorizer
         word = _WORD.match(sql)
         verb = word.group().upper() if word is not None else ""
+        if verb == "ALTER" and _RESERVED_RENAME.search(sql):
+            raise Failure("not authorized: SQLITE_AUTH")  # SQLite does not ask about the new name
         total, started = raw.total_changes, perf_counter()
         authorizer.is_user = True
         authorizer.is_altering = verb == "ALTER"

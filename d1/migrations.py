@@ -136,7 +136,8 @@ def create(folder: Path, message: str, *, pattern: str | None = None, now: datet
     taken = [number for name in (names(folder, pattern) if folder.is_dir() else []) if (number := _number(name))]
     number = f"{max(taken, default=0) + 1:04}"
     name = f"{number}_{message.replace(' ', '_')}.sql"
-    if pattern is not None and not PurePosixPath("/", name).match("/" + pattern):
+    globs = () if pattern is None else (pattern, pattern.replace("**/", ""))  # `match` takes ** for one folder
+    if globs and not any(PurePosixPath("/", name).match("/" + glob) for glob in globs):
         raise MigrationError(
             f'{name} would not be found by migrations_pattern "{pattern}"; create files of that layout with the tool '
             "that the pattern is for"

@@ -135,6 +135,7 @@ def test_a_failing_statement_is_named_with_file_and_line_and_undoes_all(d1: Comm
         (["execute", "DB", "--file", "big.sql"], 1, '"flarelet d1 import" has no such limit'),
         (["execute", "DB", "--command", "SELECT 1", "-c", "nowhere.toml"], 1, "nowhere.toml: no such file"),
         (["execute", "DB", "--command", "SELECT 1", "-e", "prod"], 1, 'there is no environment "prod"'),
+        (["import", "DB", "empty.sql"], 1, "No SQL statements detected."),
         (["export", "DB", "--output", "x.sql"], 1, "app-db has no local database yet"),
         (["export", "DB", "--output", "x.sql", "--no-data", "--no-schema"], 2, "leave nothing to write"),
         (["migrations", "list", "DB"], 1, "there is no migrations folder"),
@@ -142,6 +143,7 @@ def test_a_failing_statement_is_named_with_file_and_line_and_undoes_all(d1: Comm
 )
 def test_mistakes_are_explained(d1: Command, project: Path, arguments: list[str], status: int, text: str):
     (project / "latin.sql").write_bytes(b"SELECT '\xe9';")
+    (project / "empty.sql").write_text("-- nothing\n")
     (project / "two.sql").write_text("BEGIN;COMMIT;\n\nBEGIN;COMMIT;")
     (project / "big.sql").write_text(f"SELECT '{'x' * 100_001}'")
     with sqlite3.connect(project / "data.sqlite") as connection:

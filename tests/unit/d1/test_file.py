@@ -44,6 +44,7 @@ def test_a_failing_block_leaves_nothing(path: Path):
     ("sql", "reason"),
     [
         ("PRAGMA page_size", "not authorized: SQLITE_AUTH"),
+        ("ALTER TABLE t RENAME TO _cf_t", "not authorized: SQLITE_AUTH"),
         ("ATTACH 'x' AS y", "not authorized: SQLITE_AUTH"),
         ("SELECT sqlite_version()", "not authorized to use function: sqlite_version at offset 7: SQLITE_ERROR"),
         ("SELEC 1", 'near "SELEC": syntax error at offset 0: SQLITE_ERROR'),

@@ -111,6 +111,7 @@ def test_a_migration_that_the_pattern_would_miss_is_not_created(folder: Path):
     with pytest.raises(MigrationError, match="would not be found by migrations_pattern"):
         create(folder, "x", pattern="*/migration.sql")
     assert create(folder, "x", pattern="*.sql").exists()
+    assert create(folder, "x", pattern="**/*.sql").name == "0002_x.sql"
 
 
 # through a binding

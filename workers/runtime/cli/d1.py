@@ -120,6 +120,8 @@ def import_(database: str, path: Path, as_json: bool, **options: Any) -> None:
             with file.transaction(foreign_keys=False):
                 for _, ran in run_all(file, source, source.parts(), "imported"):
                     count, changes = count + 1, changes + ran.changes
+            if count == 0:
+                raise CommandError(NO_STATEMENTS)
             size = file.size_bytes()
         if as_json:
             write_json({"statements": count, "changes": changes, "size_after": size})
