@@ -184,6 +184,26 @@ async def test_a_worker_may_open_a_socket_to_another_server(run, client) -> None
         assert await answer.text() == "101 welcome"
 
 
+async def test_a_client_may_send_much_behind_its_handshake_without_waiting(run) -> None:
+    async with run(ROOM, CONFIG) as url:
+        host, _, port = url.removeprefix("http://").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        frame = b"\x81\xff" + (1_000_000).to_bytes(8) + bytes(4) + b"x" * 1_000_000
+        head = (
+            f"GET / HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        writer.write(head.encode() + frame + frame)
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"\r\n\r\n")
+            assert await reader.readexactly(9) == b"\x81\x07welcome"
+            for _ in range(2):
+                assert await reader.readexactly(10) == b"\x81\x7f" + (1_000_000).to_bytes(8)
+                assert set(await reader.readexactly(1_000_000)) == {ord("x")}
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_a_client_that_reads_nothing_is_dropped_and_others_go_on(run, client) -> None:
     async with run(ROOM, CONFIG) as url:
         host, _, port = url.removeprefix("http://").partition(":")

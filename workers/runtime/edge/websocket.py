@@ -186,6 +186,8 @@ class Connection(asyncio.Protocol):
         self._outbox.connections.add(self)
         if tail:
             self.data_received(tail)
+        if not transport.is_reading():  # HTTP stopped reading when much came in behind the handshake
+            transport.resume_reading()
 
     # -- Sink: what the Worker or the object sends
 

@@ -28,6 +28,9 @@ class FakeTransport(asyncio.Transport):
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.high = high
 
+    def is_reading(self) -> bool:
+        return True
+
     def close(self) -> None:
         self.closed = True
 
