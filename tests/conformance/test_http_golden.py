@@ -46,7 +46,6 @@ ONLY_JAVASCRIPT = {
     "globals/misc": "globals that only JavaScript code names",
     "env/types": "names of JavaScript classes",
 }
-DIFFERENT = {"request/incoming-headers": "the client's own accept-encoding is kept"}
 UNOBSERVED = {"date", "connection", "keep-alive"}
 
 
@@ -232,8 +231,6 @@ async def test_a_recorded_handler_answers_as_recorded(
 ):
     if case["name"] in ONLY_JAVASCRIPT:
         pytest.skip(f"JavaScript only: {ONLY_JAVASCRIPT[case['name']]}")
-    if case["name"] in DIFFERENT:
-        pytest.skip(f"a known difference: {DIFFERENT[case['name']]}")
     if case["op"] == "scheduled":
         await check_scheduled(case, project, tmp_path)
         return

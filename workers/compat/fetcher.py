@@ -108,4 +108,5 @@ class Fetcher(JsProxy):
 
 def _copy(request: Request, url: str, method: str, body: Any) -> Request:
     """Return the request as the service receives it: its own object, headers immutable, redirects its own affair."""
-    return Request.incoming(url, method, list(request.header_pairs()), body, cf=request.cf, signal=request.given_signal)
+    pairs = list(request.header_pairs())
+    return Request.incoming(url, method, pairs, body, cf=request.cf, signal=request.given_signal, at_edge=False)

@@ -32,6 +32,7 @@ _OTHER_METHODS = {
     "UPDATE", "UPDATEREDIRECTREF", "VERSION_CONTROL",
 }  # fmt: skip
 _NULL_BODY = frozenset({101, 204, 205, 304})
+_EDGE_ENCODINGS = "br, gzip"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {418: "I'm a teapot", 413: "Payload Too Large"}
 
@@ -49,7 +50,7 @@ def _method(value: object) -> str:
 class Request(Body):
     """An HTTP request; `Request(url_or_request, {...})` or with the options as keyword arguments."""
 
-    __slots__ = ("_cf", "_is_local", "_url", "_url_checked", "fetcher", "given_signal", "method", "redirect")
+    __slots__ = ("_at_edge", "_cf", "_url", "_url_checked", "fetcher", "given_signal", "method", "redirect")
 
     def __init__(
         self,
@@ -85,7 +86,7 @@ class Request(Body):
         self.method = "GET" if method is None else _method(method)
         self.redirect = redirect or "follow"
         self._cf = JsDict.wrap(cf)
-        self._is_local = False
+        self._at_edge: list[tuple[str, str]] | None = None
         self.given_signal = signal
         self._set_body(body)
         self._take_headers(headers)
@@ -104,7 +105,7 @@ class Request(Body):
         self.method = source.method if method is None else _method(method)
         self.redirect = redirect or source.redirect
         self._cf = source.cf if cf is None else JsDict.wrap(cf)
-        self._is_local = False
+        self._at_edge: list[tuple[str, str]] | None = None
         self.given_signal = source.given_signal if signal is None else signal
         if body is None:
             if source.bodyUsed:
@@ -129,23 +130,25 @@ class Request(Body):
         *,
         cf: Any = None,
         signal: Any = None,
+        at_edge: bool = True,
     ) -> Request:
         """Make the request of a server event from checked wire data: headers immutable, redirect "manual".
 
-        `url` is absolute; it is brought into normal form when first read. Without `cf` there is a stand-in.
+        `url` is absolute; it is brought into normal form when first read. `at_edge` says that the request came from
+        outside: then the client's Accept-Encoding is kept in `cf` and replaced by what the edge sends on.
         """
         request = cls.__new__(cls)
         request._content = body
         request._stream = None
         request._used = False
-        request._headers = Headers.of_wire(headers)
+        request._headers = None if at_edge else Headers.of_wire(headers)
         request._default_type = None
         request._url = url
         request._url_checked = False
         request.method = method
         request.redirect = "manual"
         request._cf = cf
-        request._is_local = cf is None
+        request._at_edge = headers if at_edge else None
         request.given_signal = signal
         request.fetcher = None
         return request
@@ -161,10 +164,23 @@ class Request(Body):
     @property
     def cf(self) -> Any:
         """What the edge knows about the client; None on requests made here without it."""
-        if self._is_local:
-            self._is_local = False
-            self._cf = local_cf(self.headers.get("accept-encoding") or "")
+        if self._cf is None and self._at_edge is not None:
+            offered = [value for name, value in self._at_edge if name.lower() == "accept-encoding"]
+            self._cf = local_cf(", ".join(offered))
         return self._cf
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields."""
+        if self._headers is None and self._at_edge is not None:
+            pairs = [pair for pair in self._at_edge if pair[0].lower() != "accept-encoding"]
+            pairs.append(("accept-encoding", _EDGE_ENCODINGS))
+            self._headers = Headers.of_wire(pairs)
+        return super().headers
+
+    def header_pairs(self) -> list[tuple[str, str]]:
+        """Return the wire form of the headers; do not modify the list."""
+        return self.headers.pairs()
 
     @property
     def signal(self) -> Any:
@@ -190,7 +206,7 @@ class Request(Body):
         self._share_body(copy)
         copy._url, copy._url_checked, copy.method = self._url, self._url_checked, self.method
         copy.redirect, copy.given_signal, copy.fetcher = self.redirect, self.given_signal, self.fetcher
-        copy._cf, copy._is_local = self.cf, False
+        copy._cf, copy._at_edge = self.cf, None
         copy._headers = self.headers.copy()
         return copy
 

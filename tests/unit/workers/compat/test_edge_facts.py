@@ -8,6 +8,9 @@ def test_a_served_request_has_a_stand_in_for_what_the_edge_knows():
     request = Request.incoming("http://h/", "GET", [("Accept-Encoding", "br")])
     assert (request.cf.colo, request.cf.country, request.cf.clientAcceptEncoding) == ("DFW", "US", "br")
     assert request.cf is request.cf
+    assert request.headers.get("accept-encoding") == "br, gzip"
+    inside = Request.incoming("http://h/", "GET", [("Accept-Encoding", "br")], at_edge=False)
+    assert (inside.headers.get("accept-encoding"), inside.cf) == ("br", None)
     assert request.clone().cf.tlsClientAuth.certVerified == "NONE"
     assert Request("http://h/").cf is None
 
