@@ -97,6 +97,8 @@ class _Armed:
     key: tuple[int, ...]
     log: str
     select_log: str
+    new_from: int
+    """Where the new row begins in a log row; the old one begins at 2."""
     is_wide: bool
 
 
@@ -198,7 +200,8 @@ class Capture:
         key = () if rowid else tuple(place for _, place in primary) or tuple(range(len(columns)))
         log = f"{self._connection.own_prefix}{number}"
         select = self._connection.tagged(f"SELECT * FROM temp.{log} WHERE seq>?")
-        return _Armed(name, number, columns, rowid, key, log, select, len(columns) > 45)
+        new_from = 2 + len(columns) + (1 if rowid else 0)
+        return _Armed(name, number, columns, rowid, key, log, select, new_from, is_wide=len(columns) > 45)
 
     def _disarm(self, armed: _Armed) -> None:
         for operation in "IUD":
@@ -249,8 +252,10 @@ class Capture:
 
     def begin_plain(self, statement: Statement) -> bool:
         """Start the log of a transaction of one plain write; false when it needs more than that."""
-        if self._schema_replaces or statement.can_replace or self._taken or self._unpurged > _KEPT_LOG_ROWS:
+        if self._schema_replaces or statement.can_replace or self._taken:
             return False
+        if self._unpurged > _KEPT_LOG_ROWS:
+            self._purge()
         self._starts = [self._count]
         self._touched.clear()
         return self.is_wanted
@@ -407,17 +412,16 @@ class Capture:
                 logged = self._connection.tagged_rows(armed.select_log, (self._done,))
         else:
             logged = self._connection.tagged_rows(armed.select_log, (self._done,))
-        width = len(armed.columns) + (1 if armed.rowid else 0)
+        name, columns, new_from = armed.name, armed.columns, armed.new_from
         rows: list[LoggedRow] = []
         for entry in logged:
             operation = entry[1]
             old_key = old = new_key = new = None
             if operation > 1:
-                old_key, old = _split(armed, entry[2 : 2 + width])
+                old_key, old = _split(armed, entry[2:new_from])
             if operation < 3:
-                new_key, new = _split(armed, entry[2 + width :])
-            kind = _OPERATIONS[operation]
-            rows.append(LoggedRow(kind, armed.name, armed.columns, old, new, old_key, new_key, entry[0]))
+                new_key, new = _split(armed, entry[new_from:])
+            rows.append(LoggedRow(_OPERATIONS[operation], name, columns, old, new, old_key, new_key, entry[0]))
         return rows
 
 

@@ -29,6 +29,8 @@ __all__ = [
 ]
 
 CACHE_SIZE: Final = 4096
+_LONGEST_CACHED: Final = 10_000
+"""Longer texts mostly carry literals of their own and would fill the memory."""
 
 
 class Kind(Enum):
@@ -147,12 +149,15 @@ def is_only_comment(sql: str) -> bool:
     return not _COMMENT_LINE.sub("", sql).strip()
 
 
-@lru_cache(CACHE_SIZE)
 def parse(sql: str) -> Script:
     """Split a text into its statements.
 
     A comment after the last semicolon counts as an (EMPTY) statement of its own, whitespace does not.
     """
+    return _cached_parse(sql) if len(sql) <= _LONGEST_CACHED else _parse(sql)
+
+
+def _parse(sql: str) -> Script:
     if "\0" in sql:
         statements = (Statement(sql, "", Kind.EMPTY),)
     else:
@@ -169,6 +174,9 @@ def parse(sql: str) -> Script:
         only_reads=all(statement.kind is Kind.READ for statement in statements),
         touches_schema=any(statement.kind not in (Kind.READ, Kind.WRITE) for statement in statements),
     )
+
+
+_cached_parse = lru_cache(CACHE_SIZE)(_parse)
 
 
 def _split(sql: str) -> list[str]:

@@ -40,9 +40,9 @@ class Connection:
             path, isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS, timeout=0
         )
         self._cursor = self.raw.cursor()
-        token = secrets.token_hex(4)
-        self.own_prefix = f"_cap_{token}_"
-        self._tag = f"/*{token}*/"
+        # two secrets: the names can be seen in PRAGMA table_list, the tag must not follow from them
+        self.own_prefix = f"_cap_{secrets.token_hex(4)}_"
+        self._tag = f"/*{secrets.token_hex(8)}*/"
         self.begin_sql = f"BEGIN IMMEDIATE{self._tag}"
         self.commit_sql = f"COMMIT{self._tag}"
         self.data_version_sql = f"PRAGMA data_version{self._tag}"

@@ -241,6 +241,9 @@ class Transactions:
         if statement.kind is Kind.DDL:
             self._is_schema_touched = True
             self._adopt_schema()
+        elif statement.kind is Kind.PRAGMA and self.capture.is_armed:
+            prefix = self.connection.own_prefix
+            rows = [row for row in rows if not any(str(value).startswith(prefix) for value in row)]
         return rows
 
     def _execute_user(self, statement: Statement, parameters: Sequence[SqlValue], *, is_last: bool) -> list[Row]:

@@ -123,6 +123,12 @@ def test_the_capture_log_is_out_of_reach(transactions: Transactions) -> None:
     assert "prohibited" in reason(transactions, "SELECT * FROM sqlite_temp_schema")
 
 
+def test_the_capture_log_is_not_listed(transactions: Transactions) -> None:
+    before = answer(transactions, "PRAGMA table_list")
+    transactions.watch("t")
+    assert answer(transactions, "PRAGMA table_list") == before
+
+
 def test_a_user_statement_cannot_reuse_an_own_prepared_one(transactions: Transactions) -> None:
     own = transactions.connection.commit_sql
     assert own != "COMMIT"
