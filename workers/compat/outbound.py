@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 from workers.compat import ambient
 from workers.compat.abort import guarded
 from workers.compat.proxies import JsException, JsTypeError
-from workers.compat.web import URL, Request, Response
+from workers.compat.web import EDGE_ENCODINGS, URL, Request, Response
 
 __all__ = ["fetch"]
 
@@ -50,6 +50,10 @@ async def _sent(request: Request) -> Response:
         return _data_response(request.url)
     if protocol not in _NETWORK:
         raise JsTypeError(f"Fetch API cannot load: {request.url}")
+    if request.headers.get("accept-encoding") == EDGE_ENCODINGS:
+        # A forwarded request carries the edge's choice; which encodings can be decoded here is this way out's affair.
+        pairs = [pair for pair in request.header_pairs() if pair[0] != "accept-encoding"]
+        request = Request(request, headers=pairs)
     try:
         return await ambient.get().fetch(request)
     except OSError as error:

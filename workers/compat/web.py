@@ -22,7 +22,18 @@ from workers.compat.proxies import ClassOrInstance, JsDict, JsRangeError, JsType
 from workers.compat.streams import ReadableStream
 from workers.compat.url import URL, URLSearchParams, normalise
 
-__all__ = ["URL", "Blob", "Body", "File", "FormData", "Headers", "Request", "Response", "URLSearchParams"]
+__all__ = [
+    "EDGE_ENCODINGS",
+    "URL",
+    "Blob",
+    "Body",
+    "File",
+    "FormData",
+    "Headers",
+    "Request",
+    "Response",
+    "URLSearchParams",
+]
 
 _METHODS = {name: name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE")}
 _OTHER_METHODS = {
@@ -32,7 +43,8 @@ _OTHER_METHODS = {
     "UPDATE", "UPDATEREDIRECTREF", "VERSION_CONTROL",
 }  # fmt: skip
 _NULL_BODY = frozenset({101, 204, 205, 304})
-_EDGE_ENCODINGS = "br, gzip"
+EDGE_ENCODINGS = "br, gzip"
+"""The Accept-Encoding of a request that came through the edge."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REASONS = {status.value: status.phrase for status in HTTPStatus} | {418: "I'm a teapot", 413: "Payload Too Large"}
 
@@ -174,7 +186,7 @@ class Request(Body):
         """The header fields."""
         if self._headers is None and self._at_edge is not None:
             pairs = [pair for pair in self._at_edge if pair[0].lower() != "accept-encoding"]
-            pairs.append(("accept-encoding", _EDGE_ENCODINGS))
+            pairs.append(("accept-encoding", EDGE_ENCODINGS))
             self._headers = Headers.of_wire(pairs)
         return super().headers
 

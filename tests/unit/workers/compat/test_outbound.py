@@ -41,6 +41,21 @@ async def test_data_urls_are_answered_here(url: str, text: str, kind: str):
     assert (await response.text(), response.headers.get("content-type")) == (text, kind)
 
 
+async def test_a_forwarded_request_leaves_the_edges_encodings_behind():
+    seen: list[Request] = []
+
+    async def note(request: Request) -> Response:
+        seen.append(request)
+        return Response(await request.text())
+
+    served = Request.incoming("http://x/", "POST", [("Accept-Encoding", "br"), ("A", "b")], b"body")
+    with ambient.enter(Ambient(Env({}), lambda work: None, note)):
+        assert await (await outbound.fetch(served)).text() == "body"
+        await outbound.fetch("http://x", headers={"accept-encoding": "gzip"})
+    assert [request.headers.get("accept-encoding") for request in seen] == [None, "gzip"]
+    assert (seen[0].headers.get("a"), seen[0].redirect, served.bodyUsed) == ("b", "manual", True)
+
+
 async def test_other_schemes_are_refused():
     with pytest.raises(JsTypeError, match="Fetch API cannot load: ftp://x/"):
         await outbound.fetch("ftp://x/")
