@@ -267,10 +267,10 @@ class Engine:
         """Finish what was accepted and close the file; idempotent."""
         if self._is_closed:
             return
-        self._is_closed = self._line.is_blocked = True
+        self._is_closed = True
         if self._foreign_look is not None:
             self._foreign_look.cancel()
-        await self._line.wait_until_idle()
+        await self._line.shut()
         self._line.close()
         self._inspector.close()
         self._transactions.close()

@@ -77,8 +77,9 @@ class Line:
         self._idle: asyncio.Future[None] | None = None
         self.is_busy = False
         """Whether a call is running elsewhere or waiting: then everything new must wait too."""
+        self._is_shut = False
         self.is_blocked = False
-        """Whether nothing may run without `submit`: the line is busy, or its owner set this for good."""
+        """Whether nothing may run without `submit`: the line is busy, or shut."""
 
     def submit(self, key: str, call: Callable[[float], Result], *, is_long: bool) -> Result | asyncio.Future[Result]:
         """Run `call(deadline)` now when it is its turn and quick, else return a future of its result.
@@ -122,8 +123,9 @@ class Line:
         except Exception:  # a listener's fault must not look like a failed write: the data is committed
             _log.exception("a listener failed on commit %d of %s", commit.txn, commit.database)
 
-    async def wait_until_idle(self) -> None:
-        """Return when nothing runs or waits; whoever calls this has stopped submitting."""
+    async def shut(self) -> None:
+        """Let nothing in that does not go through `submit`, and return when nothing runs or waits."""
+        self._is_shut = self.is_blocked = True
         while self.is_busy:
             if self._idle is None:
                 self._idle = asyncio.get_running_loop().create_future()
@@ -183,7 +185,7 @@ class Line:
             else:
                 self.deliver()
                 _settle(job.answer, result, None)
-        self.is_busy = self.is_blocked = False
+        self.is_busy, self.is_blocked = False, self._is_shut
         if self._idle is not None:
             self._idle.set_result(None)
             self._idle = None
@@ -192,17 +194,20 @@ class Line:
 
     def _run_long(self, job: _Job[Any]) -> None:
         loop = job.answer.get_loop()
+        connection = self._transactions.connection
         result, error = None, None
         started = perf_counter()
-        self._transactions.connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
         try:
-            result = job.call(started + QUERY_SECONDS)
+            connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+            try:
+                result = job.call(started + QUERY_SECONDS)
+            finally:
+                connection.set_busy_timeout(0)
         except Interrupted as interrupted:
             is_late = "interrupted" in str(interrupted)
             error = Failure(errors.TIMED_OUT if is_late else f"{interrupted}: SQLITE_BUSY")
         except BaseException as failure:
             error = failure
-        self._transactions.connection.set_busy_timeout(0)
         loop.call_soon_threadsafe(self._finish, job, result, error, perf_counter() - started)
 
 

@@ -15,6 +15,7 @@ from d1 import D1Database, D1Error, Engine
 from d1.changes import Commit
 from d1.engine import InlineExecutor
 from d1.engine.line import INLINE_BUDGET_S
+from d1.errors import EngineClosed
 
 COUNT = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x<{}) SELECT count(*) n FROM c"
 FILL = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x<{}) INSERT INTO t(a) SELECT x FROM c"
@@ -211,5 +212,7 @@ async def test_close_finishes_what_was_accepted(db: D1Database, engine: Engine) 
         quick = group.create_task(db.prepare("SELECT count(*) n FROM t").first("n"))
         await asyncio.sleep(0)
         group.create_task(engine.close())
+    with pytest.raises(EngineClosed):
+        await db.prepare("SELECT 1").first()
     assert long.result().meta["changes"] == 100_000
     assert quick.result() == 100_000
