@@ -1,0 +1,263 @@
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { RealtimeClient, type RealtimeStatus } from "../src/index.js";
+import { backoffMs } from "../src/backoff.js";
+
+/** A socket without a network: the test says what happens to it. */
+class FakeSocket {
+  static all: FakeSocket[] = [];
+  static get last(): FakeSocket {
+    return FakeSocket.all[FakeSocket.all.length - 1] as FakeSocket;
+  }
+  readyState = 0;
+  sent: any[] = [];
+  onopen: ((event: any) => void) | null = null;
+  onmessage: ((event: any) => void) | null = null;
+  onclose: ((event: any) => void) | null = null;
+  onerror: ((event: any) => void) | null = null;
+
+  constructor(
+    readonly url: string,
+    readonly protocols: string[] = [],
+  ) {
+    FakeSocket.all.push(this);
+  }
+  send(text: string): void {
+    this.sent.push(JSON.parse(text));
+  }
+  close(): void {
+    this.readyState = 3;
+  }
+  open(): void {
+    this.readyState = 1;
+    this.onopen?.({});
+  }
+  say(frame: object): void {
+    this.onmessage?.({ data: JSON.stringify(frame) });
+  }
+  end(code = 1006): void {
+    this.readyState = 3;
+    this.onclose?.({ code, reason: "" });
+  }
+}
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.spyOn(console, "warn").mockImplementation(() => {});
+  FakeSocket.all = [];
+});
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+function client(more: object = {}): RealtimeClient {
+  const fetch = async () => new Response('{"messages":[]}');
+  return new RealtimeClient({ projectId: "demo", baseUrl: "http://host/v1", WebSocket: FakeSocket, random: () => 0, fetch, ...more });
+}
+
+test("the delay doubles from 1 s to 30 s, with up to 30 % more", () => {
+  expect([0, 1, 2, 3, 4, 5, 50].map((attempt) => backoffMs(attempt, () => 0))).toEqual([
+    1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000,
+  ]);
+  expect(backoffMs(0, () => 0.999_999)).toBeCloseTo(1_300, 0);
+  expect(backoffMs(9, () => 0.999_999)).toBeCloseTo(39_000, 0);
+});
+
+test("attempts come later and later, and a frame of the server makes the first delay short again", async () => {
+  const realtime = client();
+  realtime.connect().catch(() => {});
+  for (const delay of [1_000, 2_000, 4_000, 8_000]) {
+    const before = FakeSocket.all.length;
+    FakeSocket.last.end();
+    await vi.advanceTimersByTimeAsync(delay - 1);
+    expect(FakeSocket.all.length).toBe(before);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(FakeSocket.all.length).toBe(before + 1);
+  }
+  FakeSocket.last.open();
+  FakeSocket.last.end(); // accepted and closed at once: still no short delay
+  await vi.advanceTimersByTimeAsync(15_999);
+  expect(FakeSocket.all.length).toBe(5);
+  await vi.advanceTimersByTimeAsync(1);
+  FakeSocket.last.open();
+  FakeSocket.last.say({ type: "pong" });
+  FakeSocket.last.end(1012);
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(FakeSocket.all.length).toBe(7);
+});
+
+test("the status goes through its states", async () => {
+  const realtime = client();
+  const seen: RealtimeStatus[] = [realtime.status];
+  realtime.onStatusChange((status) => seen.push(status));
+  const connected = realtime.connect();
+  FakeSocket.last.open();
+  await connected;
+  FakeSocket.last.end();
+  await vi.advanceTimersByTimeAsync(1_000);
+  FakeSocket.last.open();
+  realtime.disconnect();
+  expect(seen).toEqual(["idle", "connecting", "connected", "reconnecting", "connected", "disconnected"]);
+  await vi.advanceTimersByTimeAsync(100_000);
+  expect(FakeSocket.all.length).toBe(2);
+});
+
+test("too many attempts end with onMaxRetriesExceeded, and waiting publishes are rejected", async () => {
+  const realtime = client({ maxReconnectAttempts: 2 });
+  const gaveUp = vi.fn();
+  realtime.onMaxRetriesExceeded(gaveUp);
+  const published = realtime.channel("chat/x").publish("e", 1, { persist: true });
+  FakeSocket.last.end();
+  await vi.advanceTimersByTimeAsync(1_000);
+  FakeSocket.last.end();
+  await vi.advanceTimersByTimeAsync(2_000);
+  expect(gaveUp).not.toHaveBeenCalled();
+  FakeSocket.last.end();
+  expect(gaveUp).toHaveBeenCalledOnce();
+  expect(realtime.status).toBe("disconnected");
+  await expect(published).rejects.toMatchObject({ code: 903 });
+});
+
+test("it pings every 30 s, and silence after a ping ends the socket without waiting for its close", async () => {
+  const realtime = client();
+  realtime.connect().catch(() => {});
+  FakeSocket.last.open();
+  await vi.advanceTimersByTimeAsync(30_000);
+  expect(FakeSocket.last.sent).toEqual([{ type: "ping" }]);
+  FakeSocket.last.say({ type: "pong" });
+  await vi.advanceTimersByTimeAsync(30_000);
+  expect(realtime.status).toBe("connected");
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(realtime.status).toBe("reconnecting");
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(FakeSocket.all.length).toBe(2);
+});
+
+test("credentials go into subprotocols, never into the address", () => {
+  const realtime = client({ apiKey: "pk_1", token: "t.o.k", userId: "ann" });
+  realtime.connect().catch(() => {});
+  expect(FakeSocket.last.protocols).toEqual(["aerostack-key.pk_1", "aerostack-token.t.o.k", "aerostack-v1"]);
+  expect(FakeSocket.last.url).toBe("ws://host/api/realtime?projectId=demo&userId=ann");
+  expect(() => client({ apiKey: "a=b" })).toThrow(/apiKey/);
+});
+
+test("setToken speaks on the live connection and counts for the next", async () => {
+  const realtime = client({ token: "one" });
+  realtime.connect().catch(() => {});
+  FakeSocket.last.open();
+  realtime.setToken("two");
+  expect(FakeSocket.last.sent).toEqual([{ type: "auth", token: "two" }]);
+  FakeSocket.last.end();
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(FakeSocket.last.protocols).toContain("aerostack-token.two");
+});
+
+test("subscriptions and presence are restored at every connection, before waiting publishes", async () => {
+  const realtime = client();
+  const room = realtime.channel("room/1").subscribe();
+  room.track({ name: "Ann" });
+  const published = room.publish("said", "hi", { persist: true, id: "p-1" });
+  FakeSocket.last.open();
+  const expected = [
+    { type: "subscribe", topic: "room/1/demo" },
+    { type: "track", topic: "room/1/demo", state: { name: "Ann" } },
+    { type: "publish", topic: "room/1/demo", event: "said", data: "hi", persist: true, id: "p-1" },
+  ];
+  expect(FakeSocket.last.sent).toEqual(expected);
+  FakeSocket.last.end(); // before the ack: sent again under the same id
+  await vi.advanceTimersByTimeAsync(1_000);
+  FakeSocket.last.open();
+  expect(FakeSocket.last.sent).toEqual(expected);
+  FakeSocket.last.say({ type: "ack", id: "p-1", timestamp: 5 });
+  await expect(published).resolves.toMatchObject({ id: "p-1", timestamp: 5 });
+});
+
+test("the queue is bounded, and a publish that is not persisted is not sent late", async () => {
+  const realtime = client({ maxQueue: 2, ackTimeoutMs: 5_000 });
+  const room = realtime.channel("room/1");
+  const cursor = room.publish("cursor", 1);
+  const said = room.publish("said", 1, { persist: true });
+  await expect(room.publish("more", 1)).rejects.toMatchObject({ code: 901 });
+  const late = expect(cursor).rejects.toMatchObject({ code: 902 });
+  await vi.advanceTimersByTimeAsync(5_000);
+  await late;
+  FakeSocket.last.open();
+  expect(FakeSocket.last.sent.map((frame) => frame.event)).toEqual(["said"]);
+  const unanswered = expect(said).rejects.toMatchObject({ code: 902 });
+  await vi.advanceTimersByTimeAsync(5_000);
+  await unanswered;
+});
+
+test("one channel that leaves does not silence the others of its topic", async () => {
+  const realtime = client();
+  const heard: string[] = [];
+  const first = realtime.channel("orders").on("INSERT", () => heard.push("first")).subscribe();
+  const second = realtime.channel("table/orders").on("INSERT", () => heard.push("second")).subscribe();
+  FakeSocket.last.open();
+  expect(FakeSocket.last.sent).toEqual([{ type: "subscribe", topic: "table/orders/demo" }]);
+  FakeSocket.last.say({ type: "subscribed", topic: "table/orders/demo" });
+  const change = { type: "db_change", topic: "table/orders/demo", operation: "INSERT", data: { id: 1 } };
+  FakeSocket.last.say(change);
+  first.unsubscribe();
+  await vi.advanceTimersByTimeAsync(0);
+  FakeSocket.last.say(change);
+  expect(heard).toEqual(["first", "second", "second"]);
+  second.unsubscribe();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(FakeSocket.last.sent.at(-1)).toEqual({ type: "unsubscribe", topic: "table/orders/demo" });
+});
+
+test("leaving and entering in one go sends nothing", async () => {
+  const realtime = client();
+  const view = realtime.channel("room/1").subscribe();
+  FakeSocket.last.open();
+  view.unsubscribe();
+  realtime.channel("room/1").subscribe();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(FakeSocket.last.sent).toHaveLength(1);
+});
+
+test("errors are events with a number, and reject the publish they are about", async () => {
+  const realtime = client();
+  const errors: number[] = [];
+  realtime.onError((error) => errors.push(error.code));
+  const room = realtime.channel("room/1");
+  const ofRoom = vi.fn();
+  room.onError(ofRoom);
+  const published = room.publish("e", 1, { id: "p-1" });
+  FakeSocket.last.open();
+  FakeSocket.last.say({ type: "error", code: 302, name: "REFUSED", message: "no", retry: false, ref: { type: "publish", channel: "room/1/demo", id: "p-1" } });
+  await expect(published).rejects.toMatchObject({ code: 302, name: "REFUSED", retry: false });
+  expect(errors).toEqual([302]);
+  expect(ofRoom).toHaveBeenCalledOnce();
+  await expect(room.publish("e", 1n)).rejects.toMatchObject({ code: 904 });
+});
+
+test("a handler that throws stops neither the others nor the connection", () => {
+  const realtime = client();
+  const report = vi.spyOn(console, "error").mockImplementation(() => {});
+  const heard = vi.fn();
+  realtime.channel("room/1").on("e", () => { throw new Error("mine"); }).on("e", heard).subscribe();
+  FakeSocket.last.open();
+  FakeSocket.last.say({ type: "event", topic: "room/1/demo", event: "e", data: 1 });
+  expect(heard).toHaveBeenCalledOnce();
+  expect(report).toHaveBeenCalledOnce();
+});
+
+test("members of an earlier connection go when the server knows nobody", async () => {
+  const realtime = client();
+  const room = realtime.channel("room/1").subscribe();
+  FakeSocket.last.open();
+  const topic = "room/1/demo";
+  FakeSocket.last.say({ type: "subscribed", topic });
+  FakeSocket.last.say({ type: "event", topic, event: "presence:sync", data: { users: [{ userId: "ann", state: { x: 1 } }] } });
+  FakeSocket.last.say({ type: "event", topic, event: "presence:join", data: { userId: "bob", state: {} } });
+  expect([...room.presence.members.keys()]).toEqual(["ann", "bob"]);
+  FakeSocket.last.end();
+  await vi.advanceTimersByTimeAsync(1_000);
+  FakeSocket.last.open();
+  FakeSocket.last.say({ type: "subscribed", topic });
+  expect(room.presence.members.size).toBe(2); // no flicker while the list is on its way
+  await vi.advanceTimersByTimeAsync(1_000);
+  expect(room.presence.members.size).toBe(0);
+});
