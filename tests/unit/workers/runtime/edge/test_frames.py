@@ -3,7 +3,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workers.runtime.edge.frames import FrameReader, Opcode, ProtocolError, close_payload, encode, parse_close
@@ -27,6 +27,7 @@ def test_frames_are_final_unmasked_and_use_the_shortest_length(size: int, head: 
     assert frame == bytes.fromhex(head) + b"x" * size
 
 
+@settings(deadline=None, max_examples=60)  # the helper masks byte by byte
 @given(
     st.lists(
         st.one_of(st.text(max_size=200), st.binary(max_size=200), st.binary(min_size=66000, max_size=66001)), max_size=6
