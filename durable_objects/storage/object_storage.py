@@ -152,7 +152,7 @@ class _Operations:
         if not self._file.has("_cf_METADATA"):
             return None
         row = self._file.run("SELECT value FROM _cf_METADATA WHERE key = ?", (_ALARM_KEY,)).fetchone()
-        return None if row is None else int(row[0]) // 1_000_000
+        return None if row is None or row[0] is None else int(row[0]) // 1_000_000  # workerd keeps a NULL
 
     def write_alarm(self, at_ms: int | None) -> None:
         """Store the alarm time, or its absence, in the implicit transaction."""
