@@ -222,8 +222,8 @@ class _Reader:
         kind = self.data[self.position]
         self.position += 1
         offset, size = self.varint(), self.varint()
-        if self.version >= 14:
-            self.varint()
+        if self.version >= 14 and self.varint() & 1:
+            size = len(content) - offset  # it reaches to the end of a resizable buffer, whatever its length
         part: Any = content[offset : offset + size]
         if kind in VIEW_FORMATS:
             part = part.cast(VIEW_FORMATS[kind])

@@ -22,6 +22,7 @@ READ = {
         ["a", None, "c", dt.datetime(1970, 1, 1, 0, 0, 0, 5000), {"k": 1}, {2}, {"x": 1, "y": None}, 9],
     ),
     "a resizable buffer": ("7e041001020304", b"\1\2\3\4"),
+    "a view to the end of a resizable buffer": ("7e0410010203045642010003", b"\2\3\4"),
     "a wrapped number": ("6e0000000000001440", 5),
     "a wrapped string": ("732203626f78", "box"),
     "a wrapped bigint": ("7a100700000000000000", 7),
