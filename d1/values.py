@@ -7,7 +7,7 @@ when read, and a BLOB is read as a list of bytes.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any, Final, cast
@@ -19,6 +19,8 @@ from workers.compat.proxies import JsDict, JsNull
 __all__ = ["MAX_SAFE_INTEGER", "bind_values", "read_objects", "read_row", "well_formed"]
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
+_FEW_ROWS: Final = 8
+_NEVER_CONVERTED: Final[frozenset[type]] = frozenset({str, type(None)})
 
 
 def bind_values(values: Sequence[object]) -> tuple[SqlValue, ...]:
@@ -145,25 +147,43 @@ def read_row(row: Sequence[Any]) -> list[Any]:
     return values
 
 
-def read_objects(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[JsDict]:
+def read_objects(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[JsDict]:
     """Convert rows to objects; of columns with the same name the last one wins, at the place of the first.
 
     As in JavaScript, names that look like an array index come first, ascending.
     """
-    objects: list[JsDict] = []
-    for row in rows:
-        for value in row:
-            kind = cast("type[object]", type(value))
-            if kind is str or value is None or (kind is int and -1 << 53 < value < 1 << 53):
-                continue
-            row = read_row(row)
-            break
-        objects.append(JsDict(zip(columns, row, strict=True)))
+    readable = _by_row(rows) if len(rows) < _FEW_ROWS else _by_column(rows)
+    objects = [JsDict(zip(columns, row, strict=True)) for row in readable]
     if columns and min(columns) < ":":  # some name may begin with a digit
         indexes = sorted({int(name): name for name in columns if _is_array_index(name)}.items())
         if indexes:
             return [JsDict({name: one[name] for _, name in indexes} | one) for one in objects]
     return objects
+
+
+def _by_row(rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    for row in rows:
+        for value in row:
+            kind = cast("type[object]", type(value))
+            if kind is str or value is None or (kind is int and -1 << 53 < value < 1 << 53):
+                continue
+            yield read_row(row)
+            break
+        else:
+            yield row
+
+
+def _by_column(rows: Sequence[Sequence[Any]]) -> Iterable[Sequence[Any]]:
+    """Look at whole columns: most of them hold one kind of value, and often none that must be converted."""
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+    is_changed = False
+    for place, column in enumerate(columns):
+        kinds = set(map(type, column))
+        if kinds <= _NEVER_CONVERTED or (kinds == {int} and min(column) > -1 << 53 and max(column) < 1 << 53):
+            continue
+        columns[place] = read_row(column)
+        is_changed = True
+    return zip(*columns, strict=True) if is_changed else rows
 
 
 def _read_value(kind: type, value: Any) -> Any:

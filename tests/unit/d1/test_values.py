@@ -121,6 +121,22 @@ def test_names_like_array_indexes_come_first() -> None:
     assert list(row) == ["2", "10", "b", "02", "a", "4294967295"]
 
 
+@given(
+    st.lists(
+        st.tuples(
+            st.none() | st.integers(-(2**63), 2**63 - 1),
+            st.text(max_size=3) | st.none(),
+            st.floats() | st.binary(max_size=2),
+            st.integers(-5, 5),
+        ),
+        max_size=20,
+    )
+)
+def test_many_rows_are_read_as_each_of_them_is(rows: list[tuple[Any, ...]]) -> None:
+    together = read_objects(["a", "b", "c", "d"], rows)
+    assert [repr(row) for row in together] == [repr(read_objects(["a", "b", "c", "d"], [row])[0]) for row in rows]
+
+
 def test_no_rows_and_no_columns_are_fine() -> None:
     assert read_objects([], []) == []
     assert read_objects(["a"], []) == []
