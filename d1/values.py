@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 from d1.changes import SqlValue
 from d1.errors import D1TypeError
 from workers.compat.proxies import JsDict, JsNull
+from workers.compat.typed_arrays import TypedArray
 
 __all__ = ["MAX_SAFE_INTEGER", "bind_values", "read_objects", "read_row", "well_formed"]
 
@@ -63,7 +64,11 @@ def _bind_memoryview(value: memoryview) -> bytes:
     if value.format in {"B", "b", "c"}:
         return value.tobytes()
     # a typed array of wider elements: each element becomes one byte, as JavaScript's Uint8Array does
-    return bytes(int(item) & 0xFF for item in array(value.format, value.tobytes()))
+    return bytes(int(item) & 0xFF if isfinite(item) else 0 for item in array(value.format, value.tobytes()))
+
+
+def _bind_typed_array(value: TypedArray) -> bytes:
+    return _bind_memoryview(value.to_memoryview())
 
 
 def _bind_datetime(value: datetime) -> SqlValue:
@@ -96,6 +101,7 @@ _BINDERS: Final[dict[type, Callable[[Any], SqlValue]]] = {
     float: _bind_float,
     bytes: _same,
     memoryview: _bind_memoryview,
+    TypedArray: _bind_typed_array,
     list: _bind_list,
     JsNull: _null,
     dict: _bind_dict,

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from d1.errors import D1TypeError
 from d1.values import bind_values, read_objects, read_row, well_formed
+from workers.compat.buffers import ArrayBuffer
 from workers.compat.proxies import JsMap, jsnull
+from workers.compat.typed_arrays import Float32Array, Int16Array
 
 
 @pytest.mark.parametrize(
@@ -34,13 +36,17 @@ from workers.compat.proxies import JsMap, jsnull
         (memoryview(b"ab"), b"ab"),
         (memoryview(array("f", [1.5, 2.0])), b"\x01\x02"),
         (memoryview(array("h", [1, 300])), b"\x01\x2c"),
+        (Float32Array([1.5, math.nan, -1]), b"\x01\x00\xff"),
+        (Int16Array([1, 300]), b"\x01\x2c"),
+        (ArrayBuffer(b"ab"), b"ab"),
         ([1, 2, 255], b"\x01\x02\xff"),
         ([], b""),
     ],
 )
 def test_values_are_bound_as_javascript_numbers_texts_and_bytes(value: object, bound: object) -> None:
     (found,) = bind_values((value,))
-    assert (type(found), found) == (type(bound), bound)
+    assert found == bound
+    assert isinstance(found, type(bound))
 
 
 @pytest.mark.parametrize(
