@@ -55,10 +55,10 @@ class RequestLog:
         self._seen: list[tuple[str, str, int, float]] = []
 
     def seen(self, method: str, url: str, status: int, seconds: float) -> None:
-        """Note one answered request."""
+        """Note one answered request; what stands behind `?` is left out, it may hold a key or a token."""
         if not self._seen:
             self._loop.call_later(_FLUSH_S, self.flush)
-        self._seen.append((method, url, status, seconds))
+        self._seen.append((method, url.partition("?")[0], status, seconds))
 
     def flush(self) -> None:
         """Write what was noted."""

@@ -168,7 +168,7 @@ class Edge:
         headers = exchange.message.headers
         if headers.get("Upgrade", "").lower() != "websocket":
             raise TypeError(
-                "Worker tried to return WebSocket in a response to a request which did not contain the header "
+                "Worker tried to return a WebSocket in a response to a request which did not contain the header "
                 '"Upgrade: websocket".'
             )
         key = headers.get("Sec-WebSocket-Key")
