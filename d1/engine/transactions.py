@@ -134,17 +134,16 @@ class Transactions:
             authorizer.is_user = False
             logged = capture.collect()
             own.execute(self.connection.commit_sql)
-        except (sqlite3.Error, UnicodeEncodeError, _UnusualCall):
+        except BaseException as error:
             authorizer.is_user = False
+            deadline, self._deadline = self._deadline, inf
             self._abandon(is_captured=True)
-            return self.run((Query(statement.text, parameters),), self._deadline)[0]
+            if isinstance(error, sqlite3.Error | UnicodeEncodeError | _UnusualCall):
+                return self.run((Query(statement.text, parameters),), deadline)[0]
+            raise
         self._deadline = inf
         changes = self._raw.total_changes - capture.own_changes - total
-        if changes:
-            self.writes += 1
-        if logged:
-            self._txn += 1
-            self.commit = Commit(self._txn, self.database, _row_changes(logged), self._clock.now_ms())
+        self._committed(logged, is_write=changes != 0)
         duration_ms = (perf_counter() - started) * 1000
         return Outcome(statement.text, cursor.description, [], changes, cursor.lastrowid or 0, duration_ms)
 
@@ -176,6 +175,7 @@ class Transactions:
                     logged = capture.adopt_foreign_changes()
             outcomes = [self._query(query) for query in queries]
             if is_captured:
+                # complete and still uncommitted: a log that must survive a crash would be written here
                 logged += capture.collect()
             own.execute(self.connection.commit_sql)
         except BaseException as error:
@@ -188,12 +188,17 @@ class Transactions:
         self._deadline = inf
         self._data_version = version
         self._is_schema_touched = False
-        if self._raw.total_changes != total or not all([parse(query.sql).only_reads for query in queries]):
+        has_changes = self._raw.total_changes != total
+        self._committed(logged, is_write=has_changes or not all([parse(query.sql).only_reads for query in queries]))
+        return outcomes
+
+    def _committed(self, logged: Sequence[LoggedRow], *, is_write: bool) -> None:
+        """Take note that COMMIT has returned; only now may the changes be told."""
+        if is_write:
             self.writes += 1
         if logged:
             self._txn += 1
             self.commit = Commit(self._txn, self.database, _row_changes(logged), self._clock.now_ms())
-        return outcomes
 
     def _abandon(self, is_captured: bool) -> None:
         self.connection.rollback()
