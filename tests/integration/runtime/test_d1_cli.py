@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import select
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -340,12 +341,22 @@ async def test_a_running_server_and_the_command_see_each_other(
     assert "VALUES('worker')" in (project / "live.sql").read_text()
 
 
-def on_terminal(arguments: list[str], typed: str = "") -> tuple[int, str]:
-    """Run the command with a terminal for its input and output; return status and what the terminal shows."""
+def on_terminal(
+    arguments: list[str], awaited: str = "", then: Callable[[subprocess.Popen[bytes], int], object] | None = None
+) -> tuple[int, str]:
+    """Run the command with a terminal for its input and output; return status and what the terminal shows.
+
+    `then` is called once with the process and the terminal when the terminal shows the `awaited` text.
+    """
     ours, theirs = os.openpty()
     variables = {key: value for key, value in environment().items() if key != "CI"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "workers", "d1", *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=variables
+        [sys.executable, "-m", "workers", "d1", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=variables,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may have it ignored
     )
     os.close(theirs)
     shown = b""
@@ -357,32 +368,56 @@ def on_terminal(arguments: list[str], typed: str = "") -> tuple[int, str]:
         if not piece:
             break
         shown += piece
-        if typed and b"continue?" in shown:
-            os.write(ours, typed.encode())
-            typed = ""
+        if then is not None and awaited.encode() in shown:
+            then(process, ours)
+            then = None
     os.close(ours)
     return process.wait(60), shown.decode()
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
+def typing(text: str) -> Callable[[subprocess.Popen[bytes], int], object]:
+    return lambda _process, terminal: os.write(terminal, text.encode())
+
+
+needs_terminals = pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
+
+
+@needs_terminals
 def test_a_person_is_asked_before_migrations_are_applied(project: Path):
     (project / "migrations").mkdir()
     (project / "migrations" / "0001_t.sql").write_text("CREATE TABLE t(a);")
-    status, shown = on_terminal(["migrations", "apply", "DB"], "n\n")
+    status, shown = on_terminal(["migrations", "apply", "DB"], "continue?", typing("n\n"))
     assert status == 0
     assert "About to apply 1 migration to app-db, continue?" in shown
     assert "│ applied" not in shown
-    status, shown = on_terminal(["migrations", "apply", "DB"], "y\n")
+    status, shown = on_terminal(["migrations", "apply", "DB"], "continue?", typing("y\n"))
     assert (status, "│ 0001_t.sql │ applied │" in shown) == (0, True)
     (project / "migrations" / "0002_u.sql").write_text("CREATE TABLE u(a);")
     status, shown = on_terminal(["migrations", "apply", "DB", "--yes"])
     assert (status, "continue?" in shown) == (0, False)
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs pseudo-terminals")
-def test_a_long_file_shows_progress_on_a_terminal_only(project: Path, d1: Command):
-    lines = ["CREATE TABLE t(a, b);", *(f"INSERT INTO t VALUES({n}, 'row {n}');" for n in range(60_000))]
+def write_long_file(project: Path, count: int) -> None:
+    lines = ["CREATE TABLE t(a, b);", *(f"INSERT INTO t VALUES({n}, 'row {n}');" for n in range(count))]
     (project / "long.sql").write_text("\n".join(lines))
+
+
+@needs_terminals
+def test_an_interrupted_import_leaves_nothing(project: Path, d1: Command):
+    write_long_file(project, 200_000)
+    status, shown = on_terminal(
+        ["import", "DB", "long.sql"], " %)", lambda process, _terminal: process.send_signal(signal.SIGINT)
+    )
+    assert (status, "interrupted; what was not finished was undone" in shown) == (130, True)
+    out = d1(
+        "execute", "DB", "--json", "--command", "SELECT count(*) AS n FROM sqlite_schema", state=".wrangler/state"
+    )[1]
+    assert json.loads(out)[0]["results"] == [{"n": 0}]
+
+
+@needs_terminals
+def test_a_long_file_shows_progress_on_a_terminal_only(project: Path, d1: Command):
+    write_long_file(project, 60_000)
     status, shown = on_terminal(["import", "DB", "long.sql"])
     assert status == 0
     assert " %)" in shown
