@@ -257,7 +257,7 @@ async def test_names_have_the_same_ids_and_files(miniflare: Any, flarelet: Any, 
     names = ["", " ", "é", "e\u0301", "a" * 5000]
     names += ["".join(chance.choices(alphabet, k=chance.randint(1, 40))) for _ in range(95)]
     assert len(names) == 100
-    folder = tmp_path / "do" / "interop-Keeper"
+    folder = tmp_path / "state" / "do" / "interop-Keeper"
     async with miniflare() as reference:
         told = await reference.ids(names)
         for name in names[:8]:

@@ -24,7 +24,12 @@ const STORAGE = {
   delete: ({ storage }, key) => storage.delete(key),
   list: ({ storage }, options) => storage.list(options),
   sql: ({ storage }, sql, ...values) => storage.sql.exec(sql, ...values.map(made)).raw().toArray(),
-  columns: ({ storage }, sql) => storage.sql.exec(sql).columnNames,
+  columns: ({ storage }, sql) => {
+    const cursor = storage.sql.exec(sql);
+    const names = cursor.columnNames;
+    cursor.toArray(); // an open cursor would lock its table until it is collected
+    return names;
+  },
   put_kinds: async ({ storage }) => {
     for (const [name, make] of Object.entries(VALUES)) await storage.put(name, make());
   },
@@ -65,7 +70,7 @@ export class Keeper extends DurableObject {
 
 const bound = (db, sql, values) => {
   const statement = db.prepare(sql);
-  return values === undefined ? statement : statement.bind(...values.map(made));
+  return values == null ? statement : statement.bind(...values.map(made));
 };
 
 const answer = ({ results, meta }) => ({ results, changes: meta.changes, last_row_id: meta.last_row_id });
