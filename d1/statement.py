@@ -13,7 +13,7 @@ from d1.engine import Engine, Outcome, Query
 from d1.engine.estimates import estimate_rows
 from d1.errors import D1ColumnNotFound, D1Error, D1ObjectError, Failure, ObjectFailure
 from d1.sql import is_only_comment
-from d1.values import bind_values, read_objects, read_row
+from d1.values import bind_values, read_object, read_objects, read_row
 from workers.compat.proxies import JsDict, JsException
 
 __all__ = ["D1Meta", "D1PreparedStatement", "D1Result", "Tracker", "as_error", "query_of", "result_of"]
@@ -163,7 +163,7 @@ class D1PreparedStatement:
         if not outcome.rows:
             return None
         columns = [entry[0] for entry in outcome.description or ()]
-        (row,) = read_objects(columns, outcome.rows[:1])
+        row = read_object(columns, outcome.rows[0])
         if column is None:
             return row
         if column not in row:

@@ -17,7 +17,7 @@ from d1.errors import D1TypeError
 from workers.compat.proxies import JsDict, JsNull
 from workers.compat.typed_arrays import TypedArray
 
-__all__ = ["MAX_SAFE_INTEGER", "bind_values", "read_objects", "read_row", "well_formed"]
+__all__ = ["MAX_SAFE_INTEGER", "bind_values", "read_object", "read_objects", "read_row", "well_formed"]
 
 MAX_SAFE_INTEGER: Final = 2**53 - 1
 _FEW_ROWS: Final = 8
@@ -151,6 +151,18 @@ def read_row(row: Sequence[Any]) -> list[Any]:
         if kind is not str and value is not None:
             values[index] = _read_value(kind, value)
     return values
+
+
+def read_object(columns: Sequence[str], row: Sequence[Any]) -> JsDict:
+    """Convert one row as `read_objects` does."""
+    for value in row:
+        kind = cast("type[object]", type(value))
+        if kind is not str and value is not None and (kind is not int or not -1 << 53 < value < 1 << 53):
+            row = read_row(row)
+            break
+    if min(columns) < ":":
+        return read_objects(columns, [row])[0]
+    return JsDict(zip(columns, row, strict=True))
 
 
 def read_objects(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[JsDict]:

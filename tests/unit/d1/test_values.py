@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d1.errors import D1TypeError
-from d1.values import bind_values, read_objects, read_row, well_formed
+from d1.values import bind_values, read_object, read_objects, read_row, well_formed
 from workers.compat.buffers import ArrayBuffer
 from workers.compat.proxies import JsMap, jsnull
 from workers.compat.typed_arrays import Float32Array, Int16Array
@@ -125,6 +125,7 @@ def test_the_last_of_equal_names_wins_at_the_place_of_the_first() -> None:
 def test_names_like_array_indexes_come_first() -> None:
     (row,) = read_objects(["b", "10", "2", "02", "a", "4294967295"], [(1, 2, 3, 4, 5, 6)])
     assert list(row) == ["2", "10", "b", "02", "a", "4294967295"]
+    assert list(read_object(["b", "1"], (1, 2.0)).items()) == [("1", 2), ("b", 1)]
 
 
 @given(
@@ -140,7 +141,7 @@ def test_names_like_array_indexes_come_first() -> None:
 )
 def test_many_rows_are_read_as_each_of_them_is(rows: list[tuple[Any, ...]]) -> None:
     together = read_objects(["a", "b", "c", "d"], rows)
-    assert [repr(row) for row in together] == [repr(read_objects(["a", "b", "c", "d"], [row])[0]) for row in rows]
+    assert [repr(row) for row in together] == [repr(read_object(["a", "b", "c", "d"], row)) for row in rows]
 
 
 def test_no_rows_and_no_columns_are_fine() -> None:
