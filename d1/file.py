@@ -16,7 +16,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from d1.engine.connection import Connection
-from d1.engine.failures import explain, is_busy, is_interrupted
+from d1.engine.failures import explain, is_busy
 from d1.errors import BINDING_COUNT, Failure
 from d1.sql import Kind, Statement, parse, quote_name
 
@@ -77,9 +77,12 @@ class DatabaseFile:
         """
         self.path = path
         self._lock_wait_s = lock_wait_s
+        self._must_stop = False
+        self.is_running = False
+        """Whether SQLite is at work. It swallows what a signal handler raises then; call `stop` instead."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = Connection(path, must_stop=lambda: False)  # being asked is what lets Ctrl+C through
+            self._connection = Connection(path, must_stop=lambda: self._must_stop)
             self._connection.set_busy_timeout(int(lock_wait_s * 1000))
         except OSError as error:
             raise UnusableFile(path, str(error)) from error
@@ -95,6 +98,23 @@ class DatabaseFile:
             return DatabaseLocked(self.path, self._lock_wait_s)
         return UnusableFile(self.path, str(error))
 
+    def stop(self) -> None:
+        """Make the running statement raise KeyboardInterrupt soon; for a signal handler."""
+        self._must_stop = True
+
+    @contextmanager
+    def _at_work(self) -> Generator[None]:
+        self.is_running = True
+        try:
+            yield
+        except sqlite3.Error:
+            if not self._must_stop:
+                raise
+        finally:
+            self.is_running = False
+        if self._must_stop:
+            raise KeyboardInterrupt
+
     @contextmanager
     def transaction(self, *, writes: bool = True, foreign_keys: bool = True) -> Generator[None]:
         """Run the block in one transaction, undone whole when the block raises.
@@ -109,28 +129,36 @@ class DatabaseFile:
             Failure: Foreign keys are violated when it ends.
         """
         connection = self._connection
-        self._raw.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")  # a transaction cannot change it
         try:
-            self._raw.execute(connection.begin_sql if writes else "BEGIN")
+            with self._at_work():
+                # a transaction cannot change it
+                self._raw.execute(f"PRAGMA foreign_keys={'ON' if foreign_keys else 'OFF'}")
+                self._raw.execute(connection.begin_sql if writes else "BEGIN")
         except sqlite3.Error as error:
             raise self._unusable(error) from error
         try:
             yield
             if not connection.in_transaction:
                 raise Failure("the transaction was rolled back by the statement (OR ROLLBACK or RAISE(ROLLBACK))")
-            if not foreign_keys and (violations := self._violations()):
-                raise Failure(f"FOREIGN KEY constraint failed when the transaction ends{violations}")
+            if not foreign_keys:
+                with self._at_work():
+                    violations = self._violations()
+                if violations:
+                    raise Failure(f"FOREIGN KEY constraint failed when the transaction ends{violations}")
             self._commit()
         finally:
             connection.rollback()
 
     def _commit(self) -> None:
+        self.is_running = True  # a commit is not stopped half way: nobody would know whether it had happened
         try:
             self._raw.execute(self._connection.commit_sql)
         except sqlite3.IntegrityError as error:
             raise Failure(f"{error} when the transaction ends{self._violations()}") from error
         except sqlite3.Error as error:
             raise self._unusable(error) from error
+        finally:
+            self.is_running = self._must_stop = False
 
     def _violations(self) -> str:
         """Name the rows that violate foreign keys; the transaction is still open, so they can be looked for."""
@@ -152,7 +180,7 @@ class DatabaseFile:
 
         Raises:
             Failure: It is wrong or violates a constraint.
-            KeyboardInterrupt: The user stopped it.
+            KeyboardInterrupt: `stop` was called.
         """
         raw, authorizer = self._raw, self._connection.authorizer
         word = _WORD.match(sql)
@@ -160,7 +188,7 @@ class DatabaseFile:
         if verb == "ALTER" and _RESERVED_RENAME.search(sql):
             raise Failure("not authorized: SQLITE_AUTH")  # SQLite does not ask about the new name
         total, started = raw.total_changes, perf_counter()
-        authorizer.is_user = True
+        self.is_running = authorizer.is_user = True
         authorizer.is_altering = verb == "ALTER"
         try:
             cursor = raw.execute(sql, parameters)
@@ -169,7 +197,9 @@ class DatabaseFile:
             authorizer.is_user = False
             raise self._explained(error, sql) from error
         finally:
-            authorizer.is_user = authorizer.is_altering = False
+            self.is_running = authorizer.is_user = authorizer.is_altering = False
+        if self._must_stop:
+            raise KeyboardInterrupt
         return Ran(
             [column[0] for column in cursor.description or ()],
             rows,
@@ -180,10 +210,10 @@ class DatabaseFile:
         )
 
     def _explained(self, error: sqlite3.Error | UnicodeEncodeError, sql: str) -> BaseException:
+        if self._must_stop:
+            return KeyboardInterrupt()
         if isinstance(error, UnicodeEncodeError):
             return Failure(f"the text is not valid Unicode: {error}")
-        if is_interrupted(error):
-            return KeyboardInterrupt()
         if is_busy(error):
             return DatabaseLocked(self.path, self._lock_wait_s)
         authorizer = self._connection.authorizer
@@ -205,13 +235,15 @@ class DatabaseFile:
             UnusableFile: The file is damaged.
         """
         try:
-            return self._connection.rows(sql, parameters)
+            with self._at_work():
+                return self._connection.rows(sql, parameters)
         except sqlite3.Error as error:
             raise self._unusable(error) from error
 
     def size_bytes(self) -> int:
         """Return the size of the database without its free pages."""
-        return self._connection.size_pages() * 4096
+        with self._at_work():
+            return self._connection.size_pages() * 4096
 
     def close(self) -> None:
         """Close the file, after what is in its log has been moved into it as far as readers allow."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,15 @@ def test_rows_may_come_before_the_tables_they_refer_to(path: Path):
             file.run("CREATE TABLE odd(p REFERENCES parent(missing))")
         with pytest.raises(Failure, match="FOREIGN KEY constraint failed"):
             run_all(file, "INSERT INTO child VALUES(9)")
+
+
+def test_a_running_statement_can_be_stopped(path: Path):
+    with DatabaseFile(path) as file:
+        timer = threading.Timer(0.1, file.stop)
+        timer.start()
+        with pytest.raises(KeyboardInterrupt), file.transaction():
+            file.run("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c")
+        timer.join()
 
 
 def test_a_statement_that_ends_the_transaction_undoes_everything(path: Path):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 import click
@@ -60,9 +63,16 @@ class Target:
     path: Path
     lock_wait_s: float
 
-    def open(self, *, accepts_long_statements: bool = False) -> DatabaseFile:
-        """Open the file, or make it."""
-        return DatabaseFile(self.path, lock_wait_s=self.lock_wait_s, accepts_long_statements=accepts_long_statements)
+    @contextmanager
+    def open(self, *, accepts_long_statements: bool = False) -> Generator[DatabaseFile]:
+        """Open the file, or make it; Ctrl+C stops what runs on it."""
+        with (
+            DatabaseFile(
+                self.path, lock_wait_s=self.lock_wait_s, accepts_long_statements=accepts_long_statements
+            ) as file,
+            _stopped_by_interrupt(file),
+        ):
+            yield file
 
     @property
     def name(self) -> str:
@@ -85,6 +95,24 @@ class Target:
             key = f"d1_databases.{self.entry.binding}.migrations_pattern"
             raise self.project.error(key, f'must be a glob that begins with the migrations_dir, like "{folder}*.sql"')
         return pattern.removeprefix("./").removeprefix(folder)
+
+
+@contextmanager
+def _stopped_by_interrupt(file: DatabaseFile) -> Generator[None]:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        if not file.is_running:
+            raise KeyboardInterrupt
+        file.stop()
+
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def find(database: str, options: dict[str, Any]) -> Target:
