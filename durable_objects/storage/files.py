@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from durable_objects.errors import StorageError
 from durable_objects.storage.locate import error_offset
@@ -104,6 +105,10 @@ class OpenFiles:
         self._open.pop(file, None)
 
 
+def _tolerant_text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
 class ObjectFile:
     """One SQLite database; `connection` opens it. Every method may raise StorageError.
 
@@ -160,6 +165,23 @@ class ObjectFile:
             raise storage_error(error) from None
         finally:
             self.internal = False
+
+    def fetch(self, cursor: sqlite3.Cursor) -> Any:
+        """Return the next row, None at the end; text that is not UTF-8 gets replacement characters, as in JavaScript.
+
+        JavaScript can store such text: half of a surrogate pair. The cursor does not move when decoding fails.
+        """
+        try:
+            return cursor.fetchone()
+        except sqlite3.OperationalError as error:
+            if "decode" not in str(error):
+                raise
+        connection = self.connection
+        connection.text_factory = _tolerant_text  # not always: it is twice as slow as SQLite's own way
+        try:
+            return cursor.fetchone()
+        finally:
+            connection.text_factory = str
 
     def ensure(self, table: str, ddl: str) -> None:
         """Create an internal table unless this connection has seen it; `ddl` says IF NOT EXISTS."""

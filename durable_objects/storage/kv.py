@@ -157,8 +157,8 @@ class KeyValue:
         sql, parameters = options.query()
         cursor = self._file.run(sql, parameters)
         try:
-            for key, value in cursor:
-                yield key, deserialize(value)
+            while (row := self._file.fetch(cursor)) is not None:
+                yield row[0], deserialize(row[1])
         except sqlite3.Error as error:
             raise storage_error(error) from None
         finally:

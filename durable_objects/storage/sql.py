@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from durable_objects.errors import StorageError
 from durable_objects.storage.files import ObjectFile, storage_error
+from durable_objects.storage.kv import key_text
 from durable_objects.storage.locate import split_statements, tokens
 from durable_objects.storage.transaction import Transactions
 from workers.compat.js_string import js_string, whole
@@ -110,7 +111,11 @@ class SqlStorage:
             self._transactions.write()
         connection = self._file.connection
         try:
-            cursor = connection.execute(piece.sql, piece.parameters(values))
+            try:
+                cursor = connection.execute(piece.sql, piece.parameters(values))
+            except UnicodeEncodeError:  # half of a surrogate pair; the API for keys replaces it likewise
+                values = [key_text(value) if isinstance(value, str) else value for value in values]
+                cursor = connection.execute(piece.sql, piece.parameters(values))
         except sqlite3.Error as error:
             raise storage_error(error, piece.sql, connection) from None
         except OverflowError:
@@ -148,7 +153,7 @@ class SqlCursor:
             raise JsException(_CANCELED)
         if self._next is _UNKNOWN:
             try:
-                self._next = self._cursor.fetchone()
+                self._next = self._file.fetch(self._cursor)
             except sqlite3.ProgrammingError:
                 raise self._file.dead or JsException(_CANCELED) from None
             except sqlite3.Error as error:

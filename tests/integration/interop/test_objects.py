@@ -89,6 +89,28 @@ async def test_flarelet_reads_sql_tables_of_miniflare(miniflare: Any, flarelet: 
     assert "UNIQUE" in told[4]["error"]["message"]
 
 
+async def test_text_that_is_no_utf_8_reads_as_in_javascript(
+    miniflare: Any, flarelet: Any, values: SimpleNamespace
+) -> None:
+    half = "x\ud800y"  # half of a surrogate pair: JavaScript has such strings
+    looks = [["list", {}], ["sql", "SELECT a FROM t ORDER BY rowid"], ["sql", "SELECT CAST(x'ff41' AS TEXT), ?", half]]
+    fill = [
+        ["put", half, half],
+        ["put", "z", 1],
+        ["sql", "CREATE TABLE t (a)"],
+        ["sql", "INSERT INTO t VALUES (?)", half],
+    ]
+    rows = [["run", "CREATE TABLE t (a)"], ["run", "INSERT INTO t VALUES (?), (2)", [half]]]
+    async with miniflare() as reference:
+        await reference.object("halves", [*fill, ["sql", "INSERT INTO t VALUES (2)"]])
+        told = await reference.object("halves", looks)
+        told += await reference.database([*rows, ["raw", "SELECT a, ? FROM t", [half]]])
+    async with flarelet() as side:
+        found = await side.object("halves", looks)
+        found += await side.database([["raw", "SELECT a, ? FROM t", [half]]])
+    assert values.difference(values.as_python(told[:3] + told[5:]), found) is None
+
+
 async def test_a_late_alarm_of_miniflare_fires_when_flarelet_starts(miniflare: Any, flarelet: Any) -> None:
     async with miniflare() as reference:
         ((now,),) = (await reference.object("bell Ω", [["sql", "SELECT unixepoch() * 1000"]]))[0]["ok"]
