@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
 
+from d1.changes import Commit
+from d1.engine import Engine
 from d1.errors import Failure
 from d1.file import DatabaseFile, DatabaseLocked, UnusableFile
 
@@ -136,3 +139,18 @@ def test_a_statement_that_ends_the_transaction_undoes_everything(path: Path):
         with pytest.raises(Failure, match="UNIQUE constraint failed"):
             run_all(file, "INSERT INTO t VALUES(1)", "INSERT OR ROLLBACK INTO t VALUES(1)")
         assert file.own_rows("SELECT count(*) FROM t") == [(0,)]
+
+
+async def test_a_server_that_has_the_file_open_tells_its_listeners(path: Path):
+    told: asyncio.Queue[Commit] = asyncio.Queue()
+    engine = Engine.open(path, on_commit=told.put_nowait)
+    with DatabaseFile(path) as file:
+        with file.transaction():
+            file.run("CREATE TABLE t(a)")
+        await engine.watch_async("t")
+        with file.transaction():
+            file.run("INSERT INTO t VALUES(1)")
+        async with asyncio.timeout(20):
+            commit = await told.get()
+    assert [(change.type, change.table) for change in commit.changes] == [("RESYNC", "t")]
+    await engine.close()
