@@ -115,12 +115,17 @@ def cli_page() -> str:
     from workers.runtime.cli.main import cli
 
     parts = ["# The command line\n"]
-    names = ["", *sorted(cli.commands)]
-    for name in names:
-        command = cli.commands[name] if name else cli
-        title = f"flarelet {name}".strip()
+
+    def describe(command: click.Command, title: str) -> None:
         with click.Context(command, info_name=title, terminal_width=100, max_content_width=100) as context:
             parts.append(f"## {title}\n\n```\n{command.get_help(context)}\n```\n")
+            if isinstance(command, click.Group):
+                for name in command.list_commands(context):
+                    inner = command.get_command(context, name)
+                    if inner is not None:
+                        describe(inner, f"{title} {name}")
+
+    describe(cli, "flarelet")
     return "\n".join(parts)
 
 
