@@ -133,6 +133,17 @@ def test_a_port_in_use_is_said_in_one_line(write, tmp_path) -> None:
     assert (status, error) == (1, text)
 
 
+async def test_a_second_server_in_one_folder_names_the_port_not_the_locked_state(write, tmp_path) -> None:
+    config = write(COUNTER, CONFIG)
+    async with DevProcess(config, tmp_path / "state") as process:
+        port = process.url.rpartition(":")[2]
+        arguments = ("--config", str(config), "--persist-to", str(tmp_path / "state"), "--port")
+        status, _, error = await asyncio.to_thread(dev, *arguments, port, cwd=tmp_path)
+        assert (status, error.startswith(f"error: 127.0.0.1:{port} is already in use ")) == (1, True)
+        status, _, error = await asyncio.to_thread(dev, *arguments, "0", cwd=tmp_path)
+        assert (status, "is in use by another flarelet" in error) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("source", "config", "line"),
     [

@@ -8,7 +8,7 @@ import pytest
 from durable_objects.ids import IdFactory
 from workers.runtime.app import App, StateInUse
 from workers.runtime.config.load import ConfigError
-from workers.runtime.edge.server import BindError
+from workers.runtime.edge.listener import BindError
 from workers.runtime.edge.serving import serving
 from workers.runtime.testing import serve
 

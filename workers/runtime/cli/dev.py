@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,8 +18,8 @@ import click
 from workers.runtime.app import App, StateError
 from workers.runtime.cli.watch import SourceWatch
 from workers.runtime.config.load import ConfigError, Project, find, load
+from workers.runtime.edge.listener import BindError, Listener
 from workers.runtime.edge.outbound import OutboundClient
-from workers.runtime.edge.server import BindError
 from workers.runtime.edge.serving import serving
 from workers.runtime.loader import LoadError
 
@@ -120,35 +121,71 @@ async def _serve(options: DevOptions) -> None:
         _on_signal(loop, number, wake)
     config = find(options.config.absolute()) if options.config.is_dir() else options.config
     watch = SourceWatch(config) if options.watch else None
-    port = options.port
+    options = replace(options, config=config)
+    with closing(_Address(options)) as address:
+        await _serve_again_and_again(options, address, wake, watch)
+    click.echo("Stopping.")
+
+
+async def _serve_again_and_again(
+    options: DevOptions, address: _Address, wake: asyncio.Event, watch: SourceWatch | None
+) -> None:
     while not wake.is_set():
         try:
-            port = await _serve_once(replace(options, config=config, port=port), wake, watch)
+            await _serve_once(options, address, wake, watch)
         except _MISTAKES as error:
             if watch is None:
                 raise
             _show_mistake(error, options)
             click.echo("Waiting for a change.")
             await watch.changed(wake)
-    click.echo("Stopping.")
 
 
-async def _serve_once(options: DevOptions, wake: asyncio.Event, watch: SourceWatch | None) -> int:
-    """Serve until a signal or a change; return the port, so that the next start takes it again."""
+class _Address:
+    """Where a run of the command listens. It stays claimed from one start to the next, so that clients wait."""
+
+    def __init__(self, options: DevOptions) -> None:
+        self._ip, self._port = options.ip, options.port
+        self._listener: Listener | None = None
+
+    def listen(self, project: Project) -> Listener:
+        """Return the listener; the port stays what it was at the first start.
+
+        Raises:
+            BindError: The address is in use or not ours.
+        """
+        dev = project.settings.dev
+        host = self._ip or dev.ip or "127.0.0.1"
+        if self._listener is None or self._listener.host != host:
+            port = self._port if self._port is not None else dev.port if dev.port is not None else 8787
+            self.close()
+            self._listener = Listener(host, port)
+            self._port = self._listener.port
+        return self._listener
+
+    def close(self) -> None:
+        """Give the address back."""
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+
+async def _serve_once(options: DevOptions, address: _Address, wake: asyncio.Event, watch: SourceWatch | None) -> None:
+    """Serve until a signal or a change."""
     project = load(options.config, options.environment, options.variables)
     if watch is not None and project.main is not None:
         watch.follow([project.main.parent])
-    dev = project.settings.dev
-    host = options.ip or dev.ip or "127.0.0.1"
-    port = options.port if options.port is not None else dev.port if dev.port is not None else 8787
+    # Before the state is opened: of two servers in one folder, the second should name the port, not the lock.
+    listener = address.listen(project)
     requests = RequestLog(asyncio.get_running_loop())
+    seen = None if options.quiet else requests.seen
     async with (
         OutboundClient() as outbound,
         App.open(project, persist_to=options.persist_to, outbound=outbound.fetch) as app,
     ):
         for warning in app.warnings:
             click.echo(f"warning: {warning}", err=True)
-        async with serving(app, host=host, port=port, seen=None if options.quiet else requests.seen) as edge:
+        async with serving(app, host=listener.host, listener=listener, seen=seen) as edge:
             _spare_the_collector()
             _banner(app, edge.url)
             if watch is None:
@@ -159,7 +196,6 @@ async def _serve_once(options: DevOptions, wake: asyncio.Event, watch: SourceWat
                 if changed is not None:
                     click.echo(f"Reloading: {changed} was changed.")
             requests.flush()
-            return edge.port
 
 
 def _spare_the_collector() -> None:

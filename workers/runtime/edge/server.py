@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 from collections.abc import Awaitable, Callable
 from typing import cast
@@ -12,10 +11,11 @@ from workers.compat import web
 from workers.compat.websocket import WebSocket
 from workers.runtime.edge.hosts import HostPolicy, is_loopback
 from workers.runtime.edge.http import send, send_text, to_request, upgrade_head
+from workers.runtime.edge.listener import Listener
 from workers.runtime.edge.protocol import CLOSE, Exchange, HttpServer, Outcome
 from workers.runtime.edge.websocket import Connection, Outbox, accept_key
 
-__all__ = ["BindError", "Edge", "RequestSeen", "Respond"]
+__all__ = ["Edge", "RequestSeen", "Respond"]
 
 Respond = Callable[[web.Request], Awaitable[web.Response]]
 """Answers one request; never raises for a Worker's mistakes."""
@@ -28,10 +28,6 @@ _SHUTDOWN_S = 3.0
 _log = logging.getLogger(__name__)
 
 
-class BindError(Exception):
-    """The address cannot be listened on; the text is one line for the person at the terminal."""
-
-
 class Edge:
     """One listening address in front of an application."""
 
@@ -41,6 +37,7 @@ class Edge:
         *,
         host: str = "127.0.0.1",
         port: int = 8787,
+        listener: Listener | None = None,
         extra_names: frozenset[str] = frozenset(),
         any_origin: bool = False,
         seen: RequestSeen | None = None,
@@ -52,6 +49,7 @@ class Edge:
             respond: The application.
             host: Address to bind. On a loopback address, only requests that name this machine are answered.
             port: Port to bind; 0 picks a free one.
+            listener: An address that is listened on already, in place of `port`; it is not closed with the server.
             extra_names: Further host names to answer to.
             any_origin: Pages of any site may open WebSockets, as they have to show a key.
             seen: Told of every answered request.
@@ -66,7 +64,8 @@ class Edge:
         self._loop = asyncio.get_running_loop()
         self._http = HttpServer(self._handle, self._loop)
         self._outbox = Outbox(self._loop)
-        self._server: asyncio.Server | None = None
+        self._listener = listener
+        self._servers: list[asyncio.Server] = []
         self._authority = host
 
     @property
@@ -90,28 +89,23 @@ class Edge:
         Raises:
             BindError: The address is in use or not ours.
         """
+        listener = self._listener or Listener(self._host, self._port)
         try:
-            # Windows sets SO_REUSEADDR semantics apart; everywhere else asyncio reuses addresses in TIME_WAIT only.
-            self._server = await self._loop.create_server(self._http, self._host, self._port, backlog=_BACKLOG)
-        except OSError as error:
-            where = f"{self._host}:{self._port}"
-            if error.errno == errno.EADDRINUSE:
-                raise BindError(
-                    f"{where} is already in use (another flarelet or wrangler?); choose another with --port"
-                ) from error
-            raise BindError(f"cannot listen on {where}: {error.strerror or error}") from error
-        except UnicodeError as error:
-            raise BindError(f"cannot listen on {self._host}: that is not a host name") from error
-        bound = self._server.sockets[0].getsockname()
+            for own in listener.duplicates():
+                self._servers.append(await self._loop.create_server(self._http, sock=own, backlog=_BACKLOG))
+            port = listener.port
+        finally:
+            if listener is not self._listener:
+                listener.close()
         name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._host, self._host)
         if ":" in name and not name.startswith("["):
             name = f"[{name}]"
-        self._authority = f"{name}:{bound[1]}"
+        self._authority = f"{name}:{port}"
 
     async def stop_listening(self) -> None:
         """Accept no more connections; let running requests end for a while, then close their connections."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         await self._http.shutdown(_SHUTDOWN_S)
 
     async def close_sockets(self, code: int) -> None:

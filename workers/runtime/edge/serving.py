@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 from workers.runtime.app import App
 from workers.runtime.edge.hosts import is_loopback
-from workers.runtime.edge.server import BindError, Edge, RequestSeen
+from workers.runtime.edge.listener import BindError, Listener
+from workers.runtime.edge.server import Edge, RequestSeen
 
 __all__ = ["SERVICE_RESTART", "serving"]
 
@@ -17,9 +18,14 @@ SERVICE_RESTART = 1012
 
 @asynccontextmanager
 async def serving(
-    app: App, *, host: str = "127.0.0.1", port: int = 8787, seen: RequestSeen | None = None
+    app: App,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8787,
+    listener: Listener | None = None,
+    seen: RequestSeen | None = None,
 ) -> AsyncGenerator[Edge, None]:
-    """Serve an application inside the `async with` block.
+    """Serve an application inside the `async with` block, on a `listener` if there is one, else on `port`.
 
     Raises:
         BindError: The address is in use, not ours, or public although realtime has no keys.
@@ -35,6 +41,7 @@ async def serving(
         app.respond,
         host=host,
         port=port,
+        listener=listener,
         extra_names=names,
         any_origin=app.realtime_has_keys,
         seen=seen,
