@@ -102,9 +102,8 @@ test("a restart of the server loses nothing: subscription, presence, missed and 
   orders.onGap((value) => gaps.push(value));
   room.track({ here: true });
   await room.publish("message", "one", { persist: true });
-  await until(() => texts.length === 1 && room.presence.members.size === 1, "the start");
+  await until(() => texts.length === 1 && room.presence.members.size === 1 && orders.isReady, "the start");
 
-  // A second client, which waits with its own return until it has published what ann misses.
   await server.stop("SIGKILL");
   await until(() => realtime.status === "reconnecting", "the loss");
   const unsent = room.publish("message", "three", { persist: true });
@@ -170,7 +169,7 @@ test("a loss without any history before it is recovered too", async () => {
   await until(() => history.mock.results[0] !== undefined, "asked for the position");
   await history.mock.results[0]?.value;
   await until(() => room.isReady, "subscribed");
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await new Promise((resolve) => setImmediate(resolve)); // the answer is read
   socket?.terminate();
   await connect().realtime.channel("chat/fresh").publish("e", "missed", { persist: true });
   await until(() => verdicts.length, "the verdict");
