@@ -6,7 +6,7 @@ const source = fileURLToPath(new URL("typescript/src/index.ts", import.meta.url)
 export default defineConfig({
   resolve: { alias: { "@flarelet/realtime": source } },
   test: {
-    include: ["typescript/tests/**/*.test.ts", "react/tests/**/*.test.tsx"],
+    include: ["typescript/tests/**/*.test.ts"],
     testTimeout: 30_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
