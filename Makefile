@@ -5,7 +5,7 @@ READY := .venv/.ready
 ROOMS := workers durable_objects d1
 CODE := $(ROOMS) tests bench examples docs
 
-.PHONY: help setup dev test check format bench docs clean
+.PHONY: help setup dev test check format bench docs clean fuzz-capture
 help:
 	@echo "make dev     serve the demo app on http://127.0.0.1:8787"
 	@echo "make test    run the tests"
@@ -41,6 +41,9 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python bench/run.py
+
+fuzz-capture: $(READY)
+	$(BIN)/python tests/property/fuzz_capture.py -n $(or $(N),200000)
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py
