@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 ROOMS := workers durable_objects d1
-CODE := $(ROOMS) tests bench examples docs
+CODE := $(ROOMS) tests bench examples docs clients/python
 
-.PHONY: help setup dev test check format bench docs clean fuzz-capture
+.PHONY: help setup dev test test-clients check format bench docs clean fuzz-capture
 help:
 	@echo "make dev     serve the demo app on http://127.0.0.1:8787"
 	@echo "make test    run the tests"
+	@echo "make test-clients  check and test the TypeScript client (needs Node 20)"
 	@echo "make check   format, lint, types, import contracts"
 	@echo "make bench   run the benchmarks"
 	@echo "make docs    regenerate the reference pages from the code"
@@ -32,12 +33,15 @@ test: $(READY)
 check: $(READY)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
-	$(BIN)/pyright $(ROOMS)
+	$(BIN)/pyright $(ROOMS) clients/python/src
 	$(BIN)/lint-imports --no-cache
 
 format: $(READY)
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
+
+test-clients: $(READY)
+	cd clients && npm ci --no-audit --no-fund && npm run check && npm test
 
 bench: $(READY)
 	$(BIN)/python bench/run.py
