@@ -11,7 +11,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from flarelet_client import FlareletClient
-
 from workers.runtime.testing import DevProcess
 
 _CONFIG = """

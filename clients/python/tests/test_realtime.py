@@ -9,9 +9,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from flarelet_client import FlareletClient, Gap, Payload, RealtimeError, Recovered
 from flarelet_client.topics import backoff_s, full_topic
-
 from workers.runtime.testing import DevProcess
 
 FRAMES = Path(__file__).resolve().parents[3] / "tests" / "golden" / "frames"

@@ -46,7 +46,8 @@ class Outbox:
         try:
             text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
-            return self._refuse(done, client_error("NOT_SERIALIZABLE", f"data has no JSON form: {error}", retry=False, **ref))
+            message = f"data has no JSON form: {error}"
+            return self._refuse(done, client_error("NOT_SERIALIZABLE", message, retry=False, **ref))
         if len(self._waiting) >= self._limit:
             message = f"{self._limit} publishes wait for an ack already"
             return self._refuse(done, client_error("QUEUE_FULL", message, retry=True, **ref))
