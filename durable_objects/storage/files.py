@@ -82,9 +82,11 @@ class OpenFiles:
     """Keeps the number of open databases below a limit by closing those of objects that are at rest.
 
     A process may have far more live objects than file descriptors; a closed file opens again on its next use.
+    `connection` is the class of the connections, the port through which tests let a disk fail.
     """
 
-    def __init__(self, limit: int = 250) -> None:
+    def __init__(self, limit: int = 250, connection: type[sqlite3.Connection] = sqlite3.Connection) -> None:
+        self.connection = connection
         self._limit = limit
         self._open: dict[ObjectFile, None] = {}
 
@@ -143,11 +145,18 @@ class ObjectFile:
         if self.dead is not None:
             raise self.dead
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, isolation_level=None, cached_statements=256, check_same_thread=False)
-        connection.execute("PRAGMA page_size=4096")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
+        factory = sqlite3.Connection if self._open_files is None else self._open_files.connection
+        connection = sqlite3.connect(
+            self.path, isolation_level=None, cached_statements=256, check_same_thread=False, factory=factory
+        )
+        try:
+            connection.execute("PRAGMA page_size=4096")
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+        except sqlite3.Error as error:  # a full disk, a file that is no database
+            connection.close()
+            raise storage_error(error) from None
         for limit, value in _LIMITS.items():
             connection.setlimit(limit, value)
         connection.set_authorizer(self._authorize)

@@ -34,8 +34,15 @@ class Transactions:
         self.alarm_touched = False
 
     def write(self) -> None:
-        """Announce a write: the first one opens the implicit transaction."""
-        if not self.is_open:
+        """Announce a write: the first one opens the implicit transaction.
+
+        Raises:
+            CommitFailed: SQLite ended the transaction itself, as it does when the disk is full in the middle of it.
+        """
+        if self.is_open:
+            if not self._file.connection.in_transaction:  # this write would be committed without the earlier ones
+                raise CommitFailed("internal error; reference = transaction lost")
+        else:
             self._file.connection.execute("BEGIN")
             self.is_open = True
             self._on_open()

@@ -9,8 +9,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import pytest
-
 from durable_objects import Host, NullObserver, ObjectClass
 from workers import DurableObject
 
@@ -65,12 +63,12 @@ class Ledger(DurableObject):
     def alarm(self) -> None: ...
 
 
-@pytest.mark.parametrize("seed", range(4))
-async def test_a_killed_writer_leaves_whole_turns_and_every_acknowledged_one(tmp_path: Path, seed: int):
-    random = Random(seed)
-    number = 0
-    for _ in range(3):
-        acknowledged = _write_until_killed(tmp_path, number, random.randint(1, 60))
+async def test_two_thousand_turns_and_many_kills_leave_whole_turns_and_every_acknowledged_one(tmp_path: Path):
+    random = Random(4)
+    number = kills = 0
+    while number < 2000 or kills < 8:
+        acknowledged = _write_until_killed(tmp_path, number, random.randint(1, 480))
+        kills += 1
         host = Host(tmp_path)
         found = await host.namespace(ObjectClass("w-Ledger", Ledger, None)).getByName("ledger").read()
         await host.close()
