@@ -63,7 +63,7 @@ class IdFactory:
 
     def from_name(self, name: str) -> DurableObjectId:
         """Return the id that `name` always has in this namespace."""
-        first = self._mac(name.encode("utf-8", "replace"))
+        first = self._mac(name.encode("utf-8", "surrogatepass"))
         return DurableObjectId((first + self._mac(first)).hex(), name)
 
     def unique(self, random_bytes: Callable[[int], bytes]) -> DurableObjectId:

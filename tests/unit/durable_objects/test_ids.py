@@ -12,6 +12,11 @@ def test_a_name_gives_the_id_that_miniflare_gives():
     assert str(IdFactory("w-O").from_name("bob")) == "17da8c546dc31ad5987ab5d3fe7a110e4537f4ede25774ae3ff4e8cc4ae8910b"
 
 
+def test_half_a_surrogate_pair_is_part_of_the_name():
+    ids = IdFactory("w-O")
+    assert len({str(ids.from_name(name)) for name in ("\ud800", "\ud801", "?", "\ufffd")}) == 4
+
+
 def test_an_id_survives_printing_and_parsing_without_its_name():
     ids = IdFactory("w-O")
     parsed = ids.from_string(str(ids.from_name("bob")).upper())
