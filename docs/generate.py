@@ -105,6 +105,10 @@ CONFIG = {
     "history_page": "messages a history request returns without `limit`",
     "history_page_max": "largest `limit` of a history request",
     "rpc_max_bytes": "largest body of an RPC request",
+    "max_sessions": "connections kept for their return; the oldest go first",
+    "max_session_topics": "topics kept in all sessions together",
+    "max_session_bytes": "what is held of one topic for one cut connection; beyond it history or a `resync` helps",
+    "max_sessions_bytes": "what is held for all cut connections together; the oldest sessions go first",
 }
 
 

@@ -13,7 +13,7 @@ from durable_objects.realtime.core.protocol import dumps
 from durable_objects.realtime.core.settings import RealtimeSettings
 from durable_objects.realtime.directory import Directory
 from durable_objects.realtime.endpoint import answer_history, answer_rpc, emit, error_body
-from durable_objects.realtime.gateway import connect
+from durable_objects.realtime.gateway import Keeper, connect
 from durable_objects.realtime.table_feed import TableWatch
 from workers.request import Request
 from workers.response import Response
@@ -56,6 +56,7 @@ class Realtime:
         self._directory = Directory(
             settings, namespaces, tables, clock=clock if clock is not None else SystemClock(), random=random
         )
+        self._keeper = Keeper(self._directory)
 
     async def answer(self, request: Request) -> Response | None:
         """Answer a request for one of the endpoint's paths; None for any other."""
@@ -67,7 +68,7 @@ class Realtime:
         if path == _RPC_PATH:
             return await answer_rpc(request, self._directory)
         try:
-            return connect(request, self._directory)
+            return connect(request, self._directory, self._keeper)
         except RealtimeError as error:
             return error_body(error)
 
@@ -114,6 +115,7 @@ class Realtime:
 
     async def close(self) -> None:
         """Stop what still runs in the background; sockets are closed by the objects' host."""
+        self._keeper.close()
         await self._directory.tasks.close()
 
 

@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from durable_objects.realtime.core.access import Connection
 from durable_objects.realtime.core.codes import CLOSE_LEFT, CLOSE_RESTART, Code, RealtimeError
 from durable_objects.realtime.core.names import TopicName
-from durable_objects.realtime.core.protocol import about, dumps
+from durable_objects.realtime.core.protocol import about, dumps, is_leg_note, leg_mark, leg_refused, loads
+from durable_objects.realtime.core.session import Kept
 from durable_objects.realtime.core.topic import Leg
 from durable_objects.realtime.directory import Directory
 from workers.compat.websocket import Port, Sink, take
@@ -54,24 +56,37 @@ class Client(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Return:
+    """A client's return to a topic, until the topic has marked the place."""
+
+    mark: str
+    kept: Kept
+    spellings: list[str]
+    done: Callable[[], None]
+
+
 class Link:
     """One client's way to one topic. Implements the sink of its end of the leg."""
 
     __slots__ = (
-        "_client",
         "_directory",
         "_ended",
         "_is_watching",
         "_opened_at_s",
+        "_out",
         "_port",
         "_reopened",
-        "_state",
+        "_return",
         "_table_error",
         "_tries",
         "_waiting",
+        "client",
+        "leg_id",
         "message",
         "name",
         "spellings",
+        "state",
     )
 
     def __init__(self, directory: Directory, client: Client, name: TopicName) -> None:
@@ -79,11 +94,14 @@ class Link:
         self.spellings: dict[str, None] = {}
         # The sink's method: a frame of the topic goes to the client with nothing in between, the broadcasts' hot path.
         self.message: Callable[[str | bytes], None] = client.send
+        self._out = self.message
+        self._return: _Return | None = None
         self._directory = directory
-        self._client = client
+        self.client = client
+        self.leg_id: str | None = None
         self._port: Port | None = None
         self._waiting: list[Mapping[str, Any]] = []  # not a deque: an empty one takes 600 bytes
-        self._state: Mapping[str, Any] | None = None
+        self.state: Mapping[str, Any] | None = None
         self._ended = False
         self._reopened = False
         self._tries = 0
@@ -94,7 +112,48 @@ class Link:
     @property
     def is_idle(self) -> bool:
         """True when nothing of the client depends on this link staying open."""
-        return not self.spellings and self._state is None and self._port is not None
+        return not self.spellings and self.state is None and self._port is not None
+
+    @property
+    def is_present(self) -> bool:
+        """True while the client is present on the topic by this link."""
+        return self.state is not None
+
+    def park(self, client: Client, out: Callable[[str | bytes], None]) -> None:
+        """Go on for a client that is away; what the topic says goes to `out`."""
+        self.client = client
+        self._out = out
+        if self._return is None:
+            self.message = out
+
+    def resume(self, kept: Kept, source: str | None, done: Callable[[], None]) -> None:
+        """Take up what an earlier connection had here; the leg `source` still fills its tape. `done` is called once.
+
+        What the client subscribed to by itself is not told again.
+        """
+        tape, mark = kept.tape, self._directory.new_id()
+        spellings = [spelling for spelling in kept.spellings if spelling not in self.spellings]
+        spellings = spellings[: self._directory.settings.max_spellings - len(self.spellings)]
+        if not spellings:
+            self._present_again(kept)
+            done()
+            return
+        tape.begin_reading()
+        after = tape.position() if tape.is_cut else None
+        self._return = _Return(mark, kept, spellings, done)
+        self.message = self._while_returning
+        self.spellings |= dict.fromkeys(spellings)
+        self._give(
+            {
+                "do": "resume",
+                "spellings": spellings,
+                "mark": mark,
+                "from": source,
+                "cut": tape.is_cut,
+                "since": tape.started_at_ms,
+                "after": None if after is None else [after.epoch, after.offset],
+            }
+        )
 
     def open(self) -> None:
         """Begin to open the leg; commands may be given at once."""
@@ -129,12 +188,12 @@ class Link:
 
     def track(self, spelling: str, state: Mapping[str, Any]) -> None:
         """Make the client present."""
-        self._state = state
+        self.state = state
         self._give({"do": "track", "as": spelling, "state": state, "at": self._directory.clock.now_ms()})
 
     def untrack(self, spelling: str) -> None:
         """End the client's presence."""
-        self._state = None
+        self.state = None
         self._give({"do": "untrack", "as": spelling, "at": self._directory.clock.now_ms()})
 
     def let_go(self) -> None:
@@ -146,7 +205,8 @@ class Link:
     def end(self, code: int = CLOSE_LEFT) -> None:
         """End the leg at once: the client is gone."""
         self._ended = True
-        self.message = _nowhere
+        self.message = self._out = _nowhere
+        self._arrived()
         self._unwatch()
         if self._port is not None:
             self._port.close(code)
@@ -159,17 +219,60 @@ class Link:
         if self._ended:
             return
         if code == CLOSE_RESTART:
-            self._client.close(CLOSE_RESTART, reason)
+            self.client.close(CLOSE_RESTART, reason)
             return
         self._reopened = True
+        self._arrived()
         if asyncio.get_running_loop().time() - self._opened_at_s > _STEADY_AFTER_S:
             self._tries = 0
         self._waiting += [{"do": "subscribe", "as": spelling, "quiet": True} for spelling in self.spellings]
-        if self._state is not None:
+        if self.state is not None:
             self._waiting.append(
-                {"do": "track", "as": self.name.text, "state": self._state, "at": self._directory.clock.now_ms()}
+                {"do": "track", "as": self.name.text, "state": self.state, "at": self._directory.clock.now_ms()}
             )
         self.open()
+
+    def _while_returning(self, data: str | bytes) -> None:
+        back = self._return
+        if back is not None and isinstance(data, str) and is_leg_note(data):
+            if data == leg_mark(back.mark):
+                self._arrived()
+                return
+            if data == leg_refused(back.mark):
+                self._turned_away(back)
+                return
+        self._out(data)
+
+    def _arrived(self) -> None:
+        """Tell the client what it missed; from here on it hears the topic itself."""
+        back, self._return = self._return, None
+        if back is None:
+            return
+        self.message = self._out
+        frames, is_cut = back.kept.tape.until(back.mark)
+        is_all = len(back.spellings) == len(back.kept.spellings)
+        for text in frames:
+            if is_all or loads(text).get("topic") in back.spellings:
+                self._out(text)
+        if is_cut:
+            self._missed()
+        if not self._ended:
+            self._present_again(back.kept)
+        back.done()
+
+    def _turned_away(self, back: _Return) -> None:
+        self._return = None
+        self.message = self._out
+        for spelling in back.spellings:
+            self.spellings.pop(spelling, None)
+        if self.is_idle:
+            self.client.link_failed(self)
+            self.let_go()
+        back.done()
+
+    def _present_again(self, kept: Kept) -> None:
+        if kept.state is not None and self.state is None:
+            self.track(self.name.text, kept.state)
 
     # -- opening
 
@@ -195,8 +298,9 @@ class Link:
         """Announce the leg by a call, which no HTTP request can forge, then open it; returns the gateway's end."""
         leg_id = self._directory.new_id()
         stub = self._directory.stub(self.name.text)
-        await stub.expect_leg(Leg(leg_id, self._client.identity).attachment(), self._directory.settings.history_limit)
+        await stub.expect_leg(Leg(leg_id, self.client.identity).attachment(), self._directory.settings.history_limit)
         response = await stub.fetch(_LEG_URL, headers={"Upgrade": "websocket", "x-flarelet-leg": leg_id})
+        self.leg_id = leg_id
         if response.web_socket is None:
             raise ConnectionError(f"the topic's class answered its leg with status {response.status}")
         return response.web_socket
@@ -232,17 +336,18 @@ class Link:
         if self.name.is_table:
             for spelling in self.spellings:
                 at_ms = self._directory.clock.now_ms()
-                self._client.send(f'{{"type":"resync","channel":{dumps(spelling)},"timestamp":{at_ms}}}')
+                self._out(f'{{"type":"resync","channel":{dumps(spelling)},"timestamp":{at_ms}}}')
 
     def _failed(self) -> None:
         waiting, self._waiting = self._waiting, []
         for command in waiting:
             if command["do"] != "leave":
                 error = RealtimeError(Code.TOPIC_UNAVAILABLE, f"topic {self.name.text} could not be reached")
-                self._client.tell(_about(error, command))
+                self.client.tell(_about(error, command))
         self._ended = True
+        self._arrived()
         self._unwatch()
-        self._client.link_failed(self)
+        self.client.link_failed(self)
 
     def _give(self, command: Mapping[str, Any]) -> None:
         port = self._port
@@ -254,7 +359,7 @@ class Link:
             self._waiting.append(command)
             return
         if self._table_error is not None and command["do"] == "subscribe" and "quiet" not in command:
-            self._client.tell(_about(RealtimeError(Code.NO_SUCH_TABLE, self._table_error, "topic"), command))
+            self.client.tell(_about(RealtimeError(Code.NO_SUCH_TABLE, self._table_error, "topic"), command))
         port.send(_written(command))
 
     def _unwatch(self) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 
 from durable_objects.realtime.core.access import Action, Connection
 from durable_objects.realtime.core.codes import Code, RealtimeError, Refused
-from durable_objects.realtime.core.history import History, Message
-from durable_objects.realtime.core.protocol import about, dumps, error_frame, loads
+from durable_objects.realtime.core.history import History, Message, Position
+from durable_objects.realtime.core.protocol import about, dumps, error_frame, leg_refused, loads
 from durable_objects.realtime.core.table_events import TableEvent
 from durable_objects.realtime.core.topic import (
     Broadcast,
@@ -178,6 +178,8 @@ class Room:
                 await self._publish(leg, command, data)
             case "subscribe":
                 await self._subscribe(leg, command)
+            case "resume":
+                await self._resume(leg, command)
             case "unsubscribe":
                 was_subscribed = bool(leg.spellings)
                 await self._notice(self._carry_out(self.topic.unsubscribe(leg, command["as"], now_ms())))
@@ -197,6 +199,19 @@ class Room:
         quiet = bool(command.get("quiet"))
         self._carry_out(self.topic.subscribe(leg, command["as"], now_ms(), quiet=quiet))
         if is_first and not quiet:
+            await self._call("on_subscribe", leg.connection)
+
+    async def _resume(self, leg: Leg, command: Mapping[str, Any]) -> None:
+        await self._authorize(leg.connection, "subscribe")
+        is_first = not leg.spellings
+        missed: list[Message] = []
+        if command["cut"]:
+            known = command["after"]
+            missed = self._log.after(None if known is None else Position(*known), command["since"])
+        self._carry_out(
+            self.topic.resume(leg, command["spellings"], command["mark"], command["from"], missed, now_ms())
+        )
+        if is_first:
             await self._call("on_subscribe", leg.connection)
 
     async def _publish(self, leg: Leg, command: Mapping[str, Any], data: str) -> None:
@@ -235,6 +250,8 @@ class Room:
         told = about(error, frame=command["do"], channel=command.get("as"), id=command.get("id"))
         _log.info("topic %s refused %s: %s", self.name, command["do"], error.code.name, extra={"topic": self.name})
         self._send(leg.id, error_frame(told))
+        if command["do"] == "resume" and leg.spellings.keys().isdisjoint(command["spellings"]):
+            self._send(leg.id, leg_refused(command["mark"]))
 
     # -- hooks
 

@@ -57,6 +57,17 @@ class TopicLog:
         ).toArray()
         return [_message(cast("dict[str, Any]", row)) for row in rows]
 
+    def after(self, position: Position | None, at_ms: int) -> list[Message]:
+        """Return the messages after a position or, without one, later than `at_ms`; oldest first."""
+        if not self._storage.sql.exec(_EXISTS).toArray():
+            return []
+        where = "created_at > ?" if position is None else "position > ? AND epoch = ?"
+        known = (at_ms,) if position is None else (position.offset, position.epoch)
+        rows = self._storage.sql.exec(
+            f"SELECT {_COLUMNS} FROM realtime_messages WHERE {where} ORDER BY position", *known
+        ).toArray()
+        return [_message(cast("dict[str, Any]", row)) for row in rows]
+
 
 def _message(row: dict[str, Any]) -> Message:
     position = Position(row["epoch"], int(row["position"]))

@@ -36,6 +36,9 @@ __all__ = [
     "dumps_ascii",
     "error_frame",
     "event_rest",
+    "is_leg_note",
+    "leg_mark",
+    "leg_refused",
     "loads",
     "pong_frame",
     "subscribed_frame",
@@ -222,6 +225,21 @@ def chat_rest(room_id: str, data_json: str, *, user_id: str | None, timestamp: i
 def pong_frame() -> str:
     """Return the answer to a `ping`, always the same text object."""
     return _PONG
+
+
+def is_leg_note(text: str) -> bool:
+    """Whether a frame on a leg is for the gateway."""
+    return text.startswith('{"type":"leg",')
+
+
+def leg_mark(name: str) -> str:
+    """Return what a topic says down a leg, to the gateway and not to the client, where a returning reader joined."""
+    return f'{{"type":"leg","mark":"{name}"}}'
+
+
+def leg_refused(name: str) -> str:
+    """Return what a topic says down a leg, to the gateway, when a returning reader may not subscribe any more."""
+    return f'{{"type":"leg","refused":"{name}"}}'
 
 
 def subscribed_frame(spelling: str) -> str:

@@ -47,12 +47,30 @@ class RealtimeSettings:
     history_page: int = 50
     history_page_max: int = 1_000
     rpc_max_bytes: int = 1_048_576
+    session_grace_s: float = 120.0
+    """How long the subscriptions of a connection that was cut are kept for its return; 0 keeps none."""
+    session_moment_s: float = 0.5
+    """How long a new connection may subscribe by itself before it is given what was kept for it."""
+    presence_grace_s: float = 10.0
+    """How long a user whose connection was cut, or whose page is reloaded, stays present."""
+    max_sessions: int = 1_000
+    max_session_topics: int = 20_000
+    """Topics kept in all sessions together; the oldest sessions go first."""
+    max_session_bytes: int = 1_048_576
+    """What one topic may say to one cut connection before its session relies on history instead."""
+    max_sessions_bytes: int = 67_108_864
+    """What is held for all cut connections together; the oldest sessions go first."""
 
     def __post_init__(self) -> None:
         for name in ("max_frame_bytes", "max_topic_bytes", "max_topics", "max_spellings", "max_waiting"):
             self._at_least_one(name)
         for name in ("history_limit", "history_page", "history_page_max", "rpc_max_bytes"):
             self._at_least_one(name)
+        for name in ("max_sessions", "max_session_topics", "max_session_bytes", "max_sessions_bytes"):
+            self._at_least_one(name)
+        for name in ("session_grace_s", "session_moment_s", "presence_grace_s"):
+            if not 0 <= getattr(self, name) <= 86_400:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be 0 to 86400")
         if not 1 <= self.max_state_bytes <= 8_192:
             raise ValueError(f"max_state_bytes is {self.max_state_bytes}, but must be 1 to 8192")
 

@@ -25,6 +25,7 @@ from durable_objects.realtime.core.protocol import (
     dumps,
     dumps_ascii,
     event_rest,
+    leg_mark,
     loads,
     subscribed_frame,
 )
@@ -179,6 +180,34 @@ class Topic:
             effects.append(Reply(leg.id, self._sync(spelling, members, now_ms)))
         return effects
 
+    def resume(
+        self, leg: Leg, spellings: Iterable[str], mark: str, source: str | None, missed: Iterable[Message], now_ms: int
+    ) -> list[Effect]:
+        """Subscribe a returning reader; what the leg `source` was told until here was told it, or will be.
+
+        `missed` are stored messages, oldest first, that `source` could not hold.
+
+        Raises:
+            RealtimeError: As `subscribe`.
+        """
+        effects: list[Effect] = []
+        fresh = [spelling for spelling in spellings if spelling not in leg.spellings]
+        try:
+            for spelling in fresh:
+                joined = self.subscribe(leg, spelling, now_ms, quiet=True)
+                effects += [effect for effect in joined if isinstance(effect, Remember)]
+        except RealtimeError:
+            for spelling in fresh:
+                leg.spellings.pop(spelling, None)
+                self._leave_audience(spelling, leg.id)
+            raise
+        # To the old leg first: its end of the tape is then known when the new leg's mark arrives.
+        effects += [Reply(name, leg_mark(mark)) for name in (source, leg.id) if name is not None]
+        for message in missed:
+            kind, rest = _stored_rest(message, self._room_of(fresh))
+            effects += [Reply(leg.id, addressed(kind, spelling, rest)) for spelling in fresh]
+        return effects
+
     def unsubscribe(self, leg: Leg, spelling: str, now_ms: int) -> list[Effect]:
         """Stop delivering to `leg` under `spelling`; without any subscription left it is no longer present either."""
         if spelling not in leg.spellings:
@@ -253,6 +282,10 @@ class Topic:
                 effects.append(Broadcast(self._spelled("db_change", event.rest)))
         return effects
 
+    def _room_of(self, spellings: list[str]) -> str:
+        """Return a chat room's bare id; the log does not keep how its members called it."""
+        return spellings[0].split("/")[1] if spellings and spellings[0].count("/") else ""
+
     def _spelled(self, kind: str, rest: str) -> tuple[tuple[str, str], ...]:
         return tuple([(spelling, addressed(kind, spelling, rest)) for spelling in self._audience])
 
@@ -294,6 +327,16 @@ def _ack(leg_id: str, receipt: Receipt, *, repeated: bool = False) -> Reply:
     if repeated:
         fields["duplicate"] = True
     return Reply(leg_id, ack_frame(receipt.id, fields))
+
+
+def _stored_rest(message: Message, room_id: str) -> tuple[str, str]:
+    """Return the kind and the rest of the frame that a stored message once was."""
+    chat = message.event == "chat_message" and message.data.startswith('{"text":')
+    publication = Publication(
+        message.event, message.data, kind="chat" if chat else "event", room_id=room_id if chat else ""
+    )
+    receipt = Receipt(message.id, message.created_at, message.position)
+    return "chat_message" if chat else "event", _rest(publication, message.user_id, receipt)
 
 
 def _rest(publication: Publication, user_id: str | None, receipt: Receipt) -> str:

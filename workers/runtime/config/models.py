@@ -191,6 +191,10 @@ class RealtimeSection(BaseModel):
     history_page: int | None = None
     history_page_max: int | None = None
     rpc_max_bytes: int | None = None
+    max_sessions: int | None = None
+    max_session_topics: int | None = None
+    max_session_bytes: int | None = None
+    max_sessions_bytes: int | None = None
 
     def limits(self) -> dict[str, Any]:
         """Return the optional settings that the file gives a value to."""

@@ -115,7 +115,8 @@ class World:
             name: self.host.namespace(ObjectClass(f"w-{name}", cls, self.env))
             for name, cls in ({"TopicObject": TopicObject} | classes).items()
         }
-        given = {"project": "demo", "database": "DB" if tables is not None else None} | settings
+        given: dict[str, Any] = {"presence_grace_s": 0.0, "session_moment_s": 0.0} | settings
+        given = {"project": "demo", "database": "DB" if tables is not None else None} | given
         self.realtime = Realtime(RealtimeSettings(**given), self.namespaces, tables, clock=self.clock, random=Random(2))
         self.env.REALTIME = self.realtime
 

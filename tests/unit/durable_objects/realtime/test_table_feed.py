@@ -43,7 +43,7 @@ async def test_a_client_that_leaves_watches_nothing_any_more(world: Any):
     client, other = await world.connect(), await world.connect()
     await client.subscribe("orders")
     await other.subscribe("orders")
-    client.abort()
+    client.close()
     assert world.tables.watched == ["orders"]
     hasty = await world.connect()
     hasty.send({"type": "subscribe", "topic": "orders"})
