@@ -124,7 +124,7 @@ async def _batch(engine: Engine, statements: Iterable[D1PreparedStatement], trac
         answer = engine.run(members)
         outcomes = await answer if isinstance(answer, asyncio.Future) else answer
     except Failure as failure:
-        raise as_error(failure, "") from failure
+        raise as_error(failure) from failure
     if tracker is not None:
         tracker.advance()
     return [result_of(engine, outcome) for outcome in outcomes]

@@ -235,11 +235,14 @@ def query_of(statement: D1PreparedStatement) -> Query:
     raise D1Error(_UNPARSABLE.format(received=_RECEIVED.get(type(sql), "object")))
 
 
-def as_error(failure: Failure, sql: str) -> JsException:
-    """Return the exception that a user's program sees."""
+def as_error(failure: Failure, sql: str | None = None) -> JsException:
+    """Return the exception that a user's program sees; `sql` is the text of a call of one statement.
+
+    Only there a text that holds nothing is told apart from one that holds no statement: a batch drops it beforehand.
+    """
     if isinstance(failure, ObjectFailure):
         return D1ObjectError(failure.reason)
-    if failure.reason == errors.NOT_A_STATEMENT and is_only_comment(sql):
+    if sql is not None and failure.reason == errors.NOT_A_STATEMENT and is_only_comment(sql):
         return D1Error(errors.NO_STATEMENTS)
     return D1Error(failure.reason)
 

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from d1.changes import SqlValue
 from d1.errors import D1TypeError
+from workers.compat.js_string import js_string
 from workers.compat.proxies import JsDict, JsNull
 from workers.compat.typed_arrays import TypedArray
 
@@ -55,9 +56,9 @@ def _bind_float(value: float) -> float | None:
 
 def _bind_list(value: list[object]) -> bytes:
     for item in value:
-        if isinstance(item, bool) or not isinstance(item, int | float) or not 0 <= item < 256 or item != int(item):
-            raise _unsupported("object", _js_text(item))
-    return bytes(int(cast(float, item)) for item in value)
+        if isinstance(item, bool) or not isinstance(item, int | float) or not 0 <= item < 256:
+            raise _unsupported("object", _js_text(value))
+    return bytes(int(cast(float, item)) for item in value)  # fractions are cut off, as Uint8Array does
 
 
 def _bind_memoryview(value: memoryview) -> bytes:
@@ -72,9 +73,7 @@ def _bind_typed_array(value: TypedArray) -> bytes:
 
 
 def _bind_datetime(value: datetime) -> SqlValue:
-    moment = value.astimezone(UTC)
-    text = moment.strftime("%a %b %d %Y %H:%M:%S GMT+0000 (Coordinated Universal Time)")
-    raise _unsupported("object", text)
+    raise _unsupported("object", _js_text(value))
 
 
 def _refuse_transfer(value: object) -> SqlValue:
@@ -83,6 +82,10 @@ def _refuse_transfer(value: object) -> SqlValue:
 
 def _bind_dict(value: object) -> SqlValue:
     raise _unsupported("object", f"[object {_class_name(value)}]")
+
+
+def _bind_exception(value: BaseException) -> SqlValue:
+    raise _unsupported("object", js_string(value))
 
 
 def _same(value: SqlValue) -> SqlValue:
@@ -106,6 +109,7 @@ _BINDERS: Final[dict[type, Callable[[Any], SqlValue]]] = {
     JsNull: _null,
     dict: _bind_dict,
     datetime: _bind_datetime,
+    BaseException: _bind_exception,
     tuple: _refuse_transfer,
     bytearray: _refuse_transfer,
 }
@@ -117,19 +121,17 @@ def _unsupported(kind: str, text: str) -> D1TypeError:
 
 def _js_text(value: object) -> str:
     match value:
-        case None:
-            return "null"
-        case bool():
-            return "true" if value else "false"
-        case float() if value.is_integer():
-            return str(int(value))
-        case dict():
-            return "[object Object]"
         case list():
-            items = cast(list[object], value)
-            return ",".join("" if item is None else _js_text(item) for item in items)
+            items = cast("list[object]", value)
+            return ",".join("" if item is None or isinstance(item, JsNull) else _js_text(item) for item in items)
+        case datetime():
+            return js_string(value.astimezone(UTC))
+        case bytes() | memoryview() | TypedArray():
+            return ",".join(map(js_string, cast("Iterable[object]", value)))  # of `bytes`: their numbers
+        case str() | bool() | int() | float() | BaseException():
+            return js_string(value)
         case _:
-            return str(value)
+            return f"[object {_class_name(value)}]"
 
 
 def _class_name(value: object) -> str:

@@ -39,6 +39,26 @@ async def test_a_batch_takes_any_iterable_and_refuses_an_empty_one(db: D1Databas
         await db.batch([])
 
 
+@pytest.mark.parametrize(
+    ("texts", "reason"),
+    [
+        (["SELECT 1; -- x"], "SQL code did not contain a statement."),
+        (["SELECT 1", "SELECT 2;\n  -- y"], "SQL code did not contain a statement."),
+        (["-- x"], "SQL code did not contain a statement."),
+        (["  -- x"], "No SQL statements detected."),
+    ],
+)
+async def test_a_batch_tells_no_statement_from_no_statements(db: D1Database, texts: list[str], reason: str) -> None:
+    with pytest.raises(D1Error) as caught:
+        await db.batch([db.prepare(text) for text in texts])
+    assert caught.value.message == f"D1_ERROR: {reason}"
+
+
+async def test_a_batch_drops_members_that_are_indented_comments(db: D1Database) -> None:
+    results = await db.batch([db.prepare("  -- x"), db.prepare("SELECT 1 AS one"), db.prepare("")])
+    assert [result.results for result in results] == [[{"one": 1}]]
+
+
 async def test_exec_runs_line_by_line(db: D1Database) -> None:
     done = await db.exec("INSERT INTO t(name) VALUES('a');\r\n\n  -- note\nINSERT INTO t(name) VALUES('b')")
     assert (done["count"], type(done.duration)) == (2, float)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from d1.errors import D1TypeError
 from d1.values import bind_values, read_object, read_objects, read_row, well_formed
 from workers.compat.buffers import ArrayBuffer
-from workers.compat.proxies import JsMap, jsnull
+from workers.compat.proxies import JsMap, JsTypeError, jsnull
 from workers.compat.typed_arrays import Float32Array, Int16Array
 
 
@@ -41,6 +41,7 @@ from workers.compat.typed_arrays import Float32Array, Int16Array
         (ArrayBuffer(b"ab"), b"ab"),
         ([1, 2, 255], b"\x01\x02\xff"),
         ([], b""),
+        ([1.5, 255.9], b"\x01\xff"),
     ],
 )
 def test_values_are_bound_as_javascript_numbers_texts_and_bytes(value: object, bound: object) -> None:
@@ -58,10 +59,17 @@ def test_values_are_bound_as_javascript_numbers_texts_and_bytes(value: object, b
         ({1}, "Type 'object' not supported for value '[object Set]'"),
         (object(), "Type 'object' not supported for value '[object Object]'"),
         ([256], "Type 'object' not supported for value '256'"),
-        ([1.5], "Type 'object' not supported for value '1.5'"),
+        ([1, 2, 300], "Type 'object' not supported for value '1,2,300'"),
+        ([1, [2, 3], None, {}, 1.5], "Type 'object' not supported for value '1,2,3,,[object Object],1.5'"),
+        ([1e21, 1e-7, -0.0, math.nan], "Type 'object' not supported for value '1e+21,1e-7,0,NaN'"),
+        ([b"ab", JsMap()], "Type 'object' not supported for value '97,98,[object Map]'"),
+        ([math.nan], "Type 'object' not supported for value 'NaN'"),
+        (ValueError("m"), "Type 'object' not supported for value 'Error: m'"),
+        (JsTypeError("m"), "Type 'object' not supported for value 'TypeError: m'"),
+        ([ValueError("m"), 1], "Type 'object' not supported for value 'Error: m,1'"),
         (["a"], "Type 'object' not supported for value 'a'"),
         ([True], "Type 'object' not supported for value 'true'"),
-        ([None], "Type 'object' not supported for value 'null'"),
+        ([None], "Type 'object' not supported for value ''"),
         ([[1, None]], "Type 'object' not supported for value '1,'"),
         (
             datetime(1970, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))),
