@@ -13,7 +13,8 @@ from durable_objects.realtime.core.protocol import dumps
 from durable_objects.realtime.core.settings import RealtimeSettings
 from durable_objects.realtime.directory import Directory
 from durable_objects.realtime.endpoint import answer_history, answer_rpc, emit, error_body
-from durable_objects.realtime.gateway import Keeper, connect
+from durable_objects.realtime.gateway import connect
+from durable_objects.realtime.kept import Keeper
 from durable_objects.realtime.table_feed import TableWatch
 from workers.request import Request
 from workers.response import Response

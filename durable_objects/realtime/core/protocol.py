@@ -18,12 +18,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from durable_objects.realtime.core.codes import Code, Malformed, RealtimeError
 
 __all__ = [
+    "MODELS",
+    "MODELS_V1",
     "Auth",
+    "Cancel",
     "Chat",
     "Frame",
     "Ping",
+    "PresenceQuery",
     "Publish",
+    "Since",
     "Subscribe",
+    "SubscribeV1",
     "Track",
     "Unsubscribe",
     "Untrack",
@@ -58,7 +64,7 @@ class Frame(BaseModel):
 
 
 class Subscribe(Frame):
-    """Start receiving a topic. `filter` is read and kept for later; every change is delivered today."""
+    """Start receiving a topic."""
 
     type: Literal["subscribe"]
     topic: str
@@ -120,7 +126,45 @@ class Ping(Frame):
     type: Literal["ping"]
 
 
-_MODELS: Mapping[str, type[Frame]] = {
+class Since(Frame):
+    """The position of the last event that a client has seen."""
+
+    epoch: Annotated[str, Field(min_length=1, max_length=64)]
+    offset: Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class SubscribeV1(Subscribe):
+    """`subscribe` of flarelet-v1: where to continue, what to begin with, which events and columns to receive.
+
+    `since` asks for everything after a position, `snapshot` for a table's rows first; `event` names the only events
+    to deliver; `filter` and `columns` restrict row changes; `presence` says how much of it to tell.
+    """
+
+    since: Since | None = None
+    snapshot: bool = False
+    columns: Annotated[list[Name], Field(min_length=1, max_length=256)] | None = None
+    event: Name | Annotated[list[Name], Field(min_length=1, max_length=64)] | None = None
+    presence: Literal["full", "occupancy", "none"] = "full"
+
+
+class PresenceQuery(Frame):
+    """Ask of flarelet-v1 who is present on a topic; `id` comes back with the answer."""
+
+    type: Literal["presence"]
+    topic: str
+    id: PublishId | None = None
+
+
+class Cancel(Frame):
+    """Ask of flarelet-v1 to stop a token stream."""
+
+    type: Literal["cancel"]
+    topic: str
+    stream: PublishId
+    reason: Annotated[str, Field(max_length=256)] = ""
+
+
+MODELS: Mapping[str, type[Frame]] = {
     "subscribe": Subscribe,
     "unsubscribe": Unsubscribe,
     "publish": Publish,
@@ -130,9 +174,18 @@ _MODELS: Mapping[str, type[Frame]] = {
     "chat": Chat,
     "ping": Ping,
 }
+"""The frames of a public client by their type."""
+
+MODELS_V1: Mapping[str, type[Frame]] = {
+    **MODELS,
+    "subscribe": SubscribeV1,
+    "presence": PresenceQuery,
+    "cancel": Cancel,
+}
+"""The frames of a client that negotiated flarelet-v1."""
 
 
-def decode(text: str, *, max_bytes: int) -> Frame:
+def decode(text: str, *, max_bytes: int, models: Mapping[str, type[Frame]] = MODELS) -> Frame:
     """Read one frame of a client.
 
     Raises:
@@ -148,9 +201,9 @@ def decode(text: str, *, max_bytes: int) -> Frame:
         raise Malformed(Code.NOT_AN_OBJECT, f"frame is a JSON {_kind(value)}, but must be an object")
     fields = cast("dict[str, Any]", value)
     kind = fields.get("type")
-    model = _MODELS.get(kind) if isinstance(kind, str) else None
+    model = models.get(kind) if isinstance(kind, str) else None
     if model is None:
-        known = ", ".join(_MODELS)
+        known = ", ".join(models)
         shown = _short(kind) if "type" in fields else "missing"
         raise Malformed(Code.UNKNOWN_TYPE, f"frame type {shown} is unknown; known: {known}", field="type")
     try:
