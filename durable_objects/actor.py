@@ -33,6 +33,7 @@ from durable_objects.state import DurableObjectState, ObjectClass
 from durable_objects.storage.files import ObjectFile, OpenFiles
 from durable_objects.storage.object_storage import DurableObjectStorage
 from durable_objects.storage.transaction import Transactions
+from workers.compat import stacks
 from workers.compat import web as js
 from workers.compat.ambient import current as current_ambient
 from workers.compat.websocket import current_owner
@@ -143,7 +144,7 @@ class Instance:
                 self._construct()
                 if self.gate.locked is not None:
                     await self.gate.enter(None)
-            result = work(self.target)
+            result = work(self.target) if not stacks.is_armed() else stacks.call(work, self.target)
             if result.__class__ is types.CoroutineType:
                 result = await gated(result, self.gate)
             elif inspect.isawaitable(result):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from typing import Any
 
+from workers.compat import stacks
 from workers.compat.websocket import WebSocket
 
 __all__ = ["InputGate", "Outlet", "OutputGate", "Section", "as_coroutine", "current_section", "gated"]
@@ -180,6 +181,8 @@ class Outlet(OutputGate):
 
 def as_coroutine(result: object) -> Coroutine[Any, Any, Any]:
     """Return `result`, an awaitable, as a coroutine that `gated` can drive."""
+    if stacks.is_armed():
+        return stacks.call(lambda: result)
     if asyncio.iscoroutine(result):
         return result
     return _await(result)

@@ -10,6 +10,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from workers.compat import stacks
+
 __all__ = ["start"]
 
 _log = logging.getLogger(__name__)
@@ -18,7 +20,7 @@ _running: set[asyncio.Task[None]] = set()
 
 async def _run(work: Coroutine[Any, Any, object], name: str) -> None:
     try:
-        await work
+        await (stacks.stacked(work) if stacks.is_armed() else work)
     except Exception:  # a task root
         _log.exception("%s failed", name)
 

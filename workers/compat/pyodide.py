@@ -1,7 +1,6 @@
 """`pyodide`, `pyodide.ffi`, `pyodide.http`, `pyodide.code` and `pyodide.webloop`, as user code imports them.
 
-DIFFERS: `run_sync` works in synchronous code that runs in a thread, as WSGI applications do (`sync_bridge.py`). In an
-async handler it raises a RuntimeError: CPython has no stack switching.
+`run_sync` works in threads (`sync_bridge.py`) and, from the first import of it on, below async handlers (`stacks.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NoReturn
 
-from workers.compat import outbound, proxies
+from workers.compat import outbound, proxies, stacks
 from workers.compat.buffers import JsBuffer
 from workers.compat.proxies import JsException, PyProxy
 from workers.compat.sync_bridge import can_run_sync, run_sync
@@ -167,6 +166,14 @@ def _module(name: str, **members: Any) -> ModuleType:
     return module
 
 
+def _run_sync_on_demand(name: str) -> Any:
+    """Give `run_sync` to a Worker that imports it, and have its handlers driven so that it works."""
+    if name != "run_sync":
+        raise AttributeError(f"module 'pyodide.ffi' has no attribute {name!r}")
+    stacks.arm()
+    return run_sync
+
+
 def modules() -> dict[str, ModuleType]:
     """Return fresh modules by their full names."""
     ffi_names = ("JsDict", "JsException", "JsNull", "JsProxy", "create_proxy", "jsnull", "to_js")
@@ -179,7 +186,7 @@ def modules() -> dict[str, ModuleType]:
         can_run_sync=can_run_sync,
         create_once_callable=create_once_callable,
         destroy_proxies=destroy_proxies,
-        run_sync=run_sync,
+        __getattr__=_run_sync_on_demand,
     )
     http = _module("pyodide.http", pyfetch=pyfetch, FetchResponse=FetchResponse, _jsfetch=outbound.fetch)
     code = _module("pyodide.code", relaxed_call=relaxed_call, relaxed_wrap=relaxed_wrap, run_js=_no_javascript)

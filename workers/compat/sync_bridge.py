@@ -1,7 +1,8 @@
 """Synchronous code that must wait for asynchronous results: it runs in a thread and asks the event loop.
 
-A WSGI application reads its database synchronously. The Workers runtime switches stacks for that; here the application
-runs in a thread, the event loop goes on, and `run_sync` hands the awaitable to the loop and blocks only the thread.
+A WSGI application reads its database synchronously. The application runs in a thread, the event loop goes on, and
+`run_sync` hands the awaitable to the loop and blocks only the thread. In an async handler stacks are switched instead
+(`stacks.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from workers.compat import ambient
+from workers.compat import ambient, stacks
 
 __all__ = ["SyncCalls", "can_run_sync", "enable", "run_sync"]
 
@@ -74,21 +75,23 @@ def _runs_here() -> bool:
 
 def can_run_sync() -> bool:
     """Say whether `run_sync` would work here."""
-    return not _runs_here()
+    return stacks.has_stack() or not _runs_here()
 
 
 def run_sync(awaitable: Awaitable[Any]) -> Any:
     """Wait for an awaitable in synchronous code.
 
     Raises:
-        RuntimeError: The event loop runs in this very thread, as in an async handler: use `await` there.
+        RuntimeError: The event loop runs in this very thread, and this code was not called by a handler of a Worker.
     """
+    if stacks.has_stack():
+        return stacks.wait(awaitable)
     if _runs_here():
         if inspect.iscoroutine(awaitable):
             awaitable.close()
         raise RuntimeError(
-            "run_sync cannot wait inside an async handler: this runtime has no stack switching. Use `await`, or serve "
-            "synchronous code with workers.wsgi."
+            "run_sync cannot wait here: it works below a handler of a Worker that had imported run_sync when the event "
+            "began (import it at the top of a module), and not in tasks the Worker starts itself. Use `await` there."
         )
     home = _home.get()
     if home is None:

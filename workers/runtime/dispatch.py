@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from durable_objects.clock import Clock
-from workers.compat import ambient, web
+from workers.compat import ambient, stacks, web
 from workers.compat.proxies import JsProxy, JsTypeError, error_parts
 from workers.request import Request
 from workers.response import FetchResponse
@@ -71,7 +71,7 @@ class Dispatcher:
         try:
             if "/cdn-cgi/" in request.url and (path := urlsplit(request.url)).path in _SCHEDULED_PATHS:
                 return await self._scheduled_over_http(path.query)
-            result: Any = self._fetch(request)
+            result: Any = stacks.call(self._fetch, request) if stacks.is_armed() else self._fetch(request)
             if hasattr(result, "__await__"):
                 result = await result
             return _response(result)
@@ -128,12 +128,13 @@ class Dispatcher:
                     if handler is None:
                         raise JsTypeError("Handler does not export a scheduled() function.")
                     # A class entrypoint gets three arguments, the last two undefined: it has self.env and self.ctx.
-                    result: Any = handler(controller, None, None)
+                    args: tuple[Any, ...] = (controller, None, None)
                 else:
-                    function = isolate.function("on_scheduled")
-                    if function is None:
+                    handler = isolate.function("on_scheduled")
+                    if handler is None:
                         raise JsTypeError("Handler does not export a scheduled() function.")
-                    result = function(*(controller, isolate.env, isolate.context)[: _accepted(function, 3)])
+                    args = (controller, isolate.env, isolate.context)[: _accepted(handler, 3)]
+                result: Any = stacks.call(handler, *args) if stacks.is_armed() else handler(*args)
                 if inspect.isawaitable(result):
                     await result
             except Exception as error:  # an event

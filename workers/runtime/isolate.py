@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from workers.compat import ambient, web
+from workers.compat import ambient, stacks, web
 from workers.compat.ambient import Ambient, Env
 from workers.compat.install import install
 from workers.compat.proxies import JsDict, JsProxy, JsTypeError
@@ -21,6 +22,7 @@ __all__ = ["ExecutionContext", "Isolate", "Outbound"]
 Outbound = Callable[[web.Request], Awaitable[web.Response]]
 """The way out to the network."""
 
+_WAITS_SYNCHRONOUSLY = re.compile(rb"\brun_sync\b|\bdjango", re.IGNORECASE)
 _WAIT_UNTIL_S = 30.0  # what Cloudflare gives work after the response
 
 _log = logging.getLogger(__name__)
@@ -84,6 +86,8 @@ class Isolate:
         if self._space is None:
             return
         self._uninstall = install(self._flags)
+        if self._space.mentions(_WAITS_SYNCHRONOUSLY):
+            stacks.arm()  # it may be imported as late as in a handler, too late for the event that does it
         with ambient.enter(self.ambient):
             self.module = self._space.load()
         self.classes = exported_classes(self.module, (WorkerEntrypoint, DurableObject, WorkflowEntrypoint))
@@ -124,7 +128,7 @@ class Isolate:
         limit = asyncio.timeout(_WAIT_UNTIL_S)
         try:
             async with limit:
-                await awaitable
+                await (stacks.call(lambda: awaitable) if stacks.is_armed() else awaitable)
         except Exception as error:  # a task root
             if limit.expired():
                 _log.warning("waitUntil: work was cancelled after %d s", _WAIT_UNTIL_S, extra={"worker": self.name})

@@ -11,6 +11,7 @@ import builtins
 import importlib
 import importlib.machinery
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,9 @@ __all__ = ["LoadError", "ModuleSpace", "exported_classes"]
 
 # Names the runtime itself answers to: a vendored copy of them in python_modules/ must not take their place.
 _RUNTIME_NAMES = frozenset({"workers", "durable_objects", "d1", *(name.partition(".")[0] for name in NAMES)})
+
+_NOT_SOURCE = frozenset({"__pycache__", "node_modules", "python_modules", "venv"})
+_MOST_LOOKED_AT = 500
 
 
 class LoadError(Exception):
@@ -142,6 +146,25 @@ class ModuleSpace:
             if self.holds(frame.filename):
                 return f"{self._shown(frame.filename)}:{frame.lineno}"
         return None
+
+    def mentions(self, pattern: re.Pattern[bytes]) -> bool:
+        """Say whether the source beside the main module, vendored packages apart, has a match of `pattern`."""
+        looked_at = 0
+        for folder, folders, files in os.walk(self.main.parent):
+            folders[:] = [name for name in folders if name[:1] != "." and name not in _NOT_SOURCE]
+            for name in files:
+                if not name.endswith(".py"):
+                    continue
+                looked_at += 1
+                if looked_at > _MOST_LOOKED_AT:
+                    return False
+                try:
+                    text = Path(folder, name).read_bytes()
+                except OSError:
+                    continue
+                if pattern.search(text) is not None:
+                    return True
+        return False
 
     def _explain(self, error: BaseException) -> str:
         message = error.msg if isinstance(error, SyntaxError) else str(error)

@@ -55,9 +55,9 @@ async def test_a_failure_reaches_the_thread():
         await SyncCalls().run(lambda: run_sync(fail()))
 
 
-async def test_an_async_handler_is_told_to_await():
+async def test_async_code_without_a_stack_is_told_to_await():
     assert not can_run_sync()
-    with pytest.raises(RuntimeError, match="run_sync cannot wait inside an async handler"):
+    with pytest.raises(RuntimeError, match="run_sync cannot wait here"):
         run_sync(answer())
 
 

@@ -128,3 +128,28 @@ async def test_a_cancelled_request_stays_cancelled(load: Load) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await text(dispatcher)
+
+
+async def test_run_sync_works_in_synchronous_code_below_a_handler(load: Load):
+    source = """
+    import asyncio
+    from pyodide.ffi import run_sync
+
+    async def query(value):
+        await asyncio.sleep(0)
+        return value
+
+    def view():
+        return run_sync(query(env.NAME)) + run_sync(query("!"))
+
+    class Default(WorkerEntrypoint):
+        async def fetch(self, request):
+            return Response(view())
+
+        def scheduled(self, controller, env, ctx):
+            assert view() == "demo!"
+    """
+    async with load(source) as dispatcher:
+        answer = await dispatcher.fetch(web.Request("http://x/"))
+        assert (answer.status, await answer.text()) == (200, "demo!")
+        assert await dispatcher.scheduled("", 0) == ("ok", False)

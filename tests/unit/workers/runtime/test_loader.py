@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,3 +131,14 @@ def test_exported_classes_are_those_that_derive_from_a_base(tmp_path: Path) -> N
     module.__dict__["__all__"] = ["Room"]
     assert list(exported_classes(module, bases)) == ["Room"]
     space.unload()
+
+
+def test_a_word_in_the_workers_own_source_is_found_and_one_in_vendored_packages_is_not(tmp_path: Path):
+    (tmp_path / "views").mkdir()
+    (tmp_path / "python_modules").mkdir()
+    (tmp_path / "entry.py").write_text("")
+    (tmp_path / "views" / "books.py").write_text("from pyodide.ffi import run_sync\n")
+    (tmp_path / "python_modules" / "other.py").write_text("vendored = 1\n")
+    space = ModuleSpace(tmp_path / "entry.py")
+    assert space.mentions(re.compile(rb"\brun_sync\b"))
+    assert not space.mentions(re.compile(rb"vendored"))
