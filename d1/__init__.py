@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from d1.database import D1Database, D1DatabaseSession
     from d1.engine import Engine
     from d1.errors import D1Error
+    from d1.migrations import apply_d1_migrations, read_d1_migrations
     from d1.statement import D1PreparedStatement, D1Result
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "D1Result",
     "Engine",
     "RowChange",
+    "apply_d1_migrations",
+    "read_d1_migrations",
 ]
 
 _HOMES = {
@@ -35,6 +38,8 @@ _HOMES = {
     "D1Result": "d1.statement",
     "Engine": "d1.engine",
     "RowChange": "d1.changes",
+    "apply_d1_migrations": "d1.migrations",
+    "read_d1_migrations": "d1.migrations",
 }
 
 

@@ -201,3 +201,10 @@ def test_foreign_keys_violated_at_the_end_are_the_migration_s_failure(folder: Pa
         with pytest.raises(MigrationFailed, match=r"1_fk\.sql failed at its end: FOREIGN KEY constraint failed"):
             list(migrate(file, folder, ["1_fk.sql"]))
         assert applied(file) == []
+
+
+def test_the_two_functions_for_test_suites_are_offered_by_the_package() -> None:
+    import d1
+
+    assert d1.read_d1_migrations is read_d1_migrations
+    assert d1.apply_d1_migrations is apply_d1_migrations

@@ -40,7 +40,6 @@ __all__ = [
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _D1_KEY: Final = "miniflare-D1DatabaseObject"
-_DEFAULT_PATTERN: Final = "*.sql"
 
 
 class CommandError(Exception):
@@ -87,14 +86,7 @@ class Target:
     @property
     def migrations_pattern(self) -> str:
         """Which files of that folder are migrations, as a glob from it."""
-        pattern = (self.entry.model_extra or {}).get("migrations_pattern")
-        if pattern is None:
-            return _DEFAULT_PATTERN
-        folder = self.entry.migrations_dir.removeprefix("./").rstrip("/") + "/"
-        if not isinstance(pattern, str) or not pattern.removeprefix("./").startswith(folder):
-            key = f"d1_databases.{self.entry.binding}.migrations_pattern"
-            raise self.project.error(key, f'must be a glob that begins with the migrations_dir, like "{folder}*.sql"')
-        return pattern.removeprefix("./").removeprefix(folder)
+        return self.entry.migration_files
 
 
 @contextmanager

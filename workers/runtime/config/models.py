@@ -6,9 +6,9 @@ Keys that steer a deployment only are known by name and otherwise left alone, so
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 __all__ = [
     "Assets",
@@ -54,6 +54,10 @@ def _port(value: int) -> int:
     return value
 
 
+def _folder(path: str) -> str:
+    return path.removeprefix("./").rstrip("/") + "/"
+
+
 WorkerName = Annotated[str, AfterValidator(_worker_name)]
 BindingName = Annotated[str, AfterValidator(_identifier)]
 ClassName = Annotated[str, AfterValidator(_identifier)]
@@ -71,13 +75,35 @@ class Section(BaseModel):
 class D1Database(Section):
     """One entry of `d1_databases`."""
 
-    also_known = frozenset({"database_internal_env", "migrations_pattern", "preview_database_id", "remote"})
+    also_known = frozenset({"database_internal_env", "remote"})
     binding: BindingName
     database_name: str | None = None
     database_id: str | None = None
     preview_database_id: str | None = None
     migrations_dir: str = "migrations"
     migrations_table: str = "d1_migrations"
+    migrations_pattern: str | None = None
+
+    @field_validator("migrations_pattern")
+    @classmethod
+    def _pattern_is_inside(cls, pattern: str | None, info: ValidationInfo) -> str | None:
+        folder = _folder(str(info.data.get("migrations_dir", "")))
+        if pattern is not None and not pattern.removeprefix("./").startswith(folder):
+            raise ValueError(f'must be a glob that begins with the migrations_dir, like "{folder}*.sql"')
+        return pattern
+
+    @model_validator(mode="after")
+    def _pattern_has_its_folder(self) -> Self:
+        if self.migrations_pattern is not None and "migrations_dir" not in self.model_fields_set:
+            raise ValueError("migrations_pattern needs migrations_dir beside it, which it begins with")
+        return self
+
+    @property
+    def migration_files(self) -> str:
+        """Which files are migrations, as a glob from the folder `migrations_dir`."""
+        if self.migrations_pattern is None:
+            return "*.sql"
+        return self.migrations_pattern.removeprefix("./").removeprefix(_folder(self.migrations_dir))
 
     @property
     def local_id(self) -> str:

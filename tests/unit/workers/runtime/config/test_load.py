@@ -51,6 +51,33 @@ def test_a_toml_file_is_read_without_warnings(tmp_path: Path) -> None:
     assert project.settings.flarelet.realtime.topics[0].class_name == "ChatRoom"
 
 
+def test_migrations_can_be_chosen_by_a_pattern(tmp_path: Path) -> None:
+    entry = '[[d1_databases]]\nbinding = "DB"\n'
+    project = load(write(tmp_path, entry + 'migrations_dir = "./sql/"\nmigrations_pattern = "sql/*/up.sql"\n'))
+    assert (project.settings.d1_databases[0].migration_files, project.warnings) == ("*/up.sql", ())
+    assert load(write(tmp_path, entry)).settings.d1_databases[0].migration_files == "*.sql"
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (
+            'migrations_dir = "sql"\nmigrations_pattern = "other/*.sql"',
+            'd1_databases.0.migrations_pattern: must be a glob that begins with the migrations_dir, like "sql/*.sql"',
+        ),
+        (
+            'migrations_pattern = "migrations/*.sql"',
+            "d1_databases.0: migrations_pattern needs migrations_dir beside it, which it begins with",
+        ),
+        ("migrations_pattern = 1", "d1_databases.0.migrations_pattern: must be text in quotes, not 1"),
+    ],
+)
+def test_a_pattern_outside_the_migrations_folder_is_refused(tmp_path: Path, lines: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, f'[[d1_databases]]\nbinding = "DB"\n{lines}\n'))
+    assert problem in str(caught.value)
+
+
 def test_json_with_comments_says_the_same(tmp_path: Path) -> None:
     text = '{ "$schema": "x", "name": "demo", // name\n "vars": {"A": {"b": 1}}, }'
     project = load(write(tmp_path, text, "wrangler.jsonc"))
