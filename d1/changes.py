@@ -7,7 +7,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["ChangeType", "Commit", "LoggedRow", "RowChange", "SqlValue", "in_replay_order", "same_row"]
+__all__ = [
+    "ChangeType",
+    "Commit",
+    "Gap",
+    "GapReason",
+    "LoggedRow",
+    "Replay",
+    "RowChange",
+    "SqlValue",
+    "in_replay_order",
+    "same_row",
+]
 
 SqlValue = None | int | float | str | bytes
 """A value as SQLite stores it."""
@@ -26,7 +37,8 @@ class RowChange:
     """
 
     seq: int
-    """Position inside the commit, from 0."""
+    """Offset in the database's stream of changes: grows by one with every change, also from commit to commit, and over
+    restarts as long as the epoch is the same."""
     type: ChangeType
     table: str
     data: dict[str, SqlValue] | None
@@ -40,11 +52,39 @@ class Commit:
     """The captured changes of one committed transaction, in the order in which they can be replayed."""
 
     txn: int
-    """Counts the commits of this engine that carried changes, from 1."""
+    """Counts the commits that carried changes, from 1; over restarts too when they are logged."""
     database: str
     changes: tuple[RowChange, ...]
     at_ms: int
-    """Wall clock when COMMIT had returned."""
+    """Wall clock just before COMMIT."""
+
+
+GapReason = Literal["epoch", "ahead", "dropped", "unwatched"]
+"""Why changes cannot be told again. `epoch`: the position is of another history, for example of a file that was
+replaced; `ahead`: of this history, but later than its end; `dropped`: they were logged and are too old or too many;
+`unwatched`: nobody watched the table at that time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Changes with offsets above `after`, up to and including `until`, may be missing; later ones are complete."""
+
+    after: int
+    until: int
+    reason: GapReason
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What happened to one table after a position."""
+
+    epoch: str
+    offset: int
+    """The replay is complete up to here: of what is told live, only offsets above it are new."""
+    commits: tuple[Commit, ...]
+    """The changes of that table after the gap, with their transactions, in order."""
+    gap: Gap | None
+    """What could not be told again; `None`: nothing is missing and nothing is there twice."""
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final, TypeVar
 
-from d1.changes import Commit, SqlValue
+from d1.changes import Commit, Gap, Replay, SqlValue
 from d1.engine.calls import Outcome, Query
 from d1.engine.connection import WAL_KEPT_BYTES
 from d1.engine.inspector import Inspector
@@ -61,6 +62,7 @@ class Engine:
         self._transactions = Transactions(path, name, clock or _SystemClock())
         self._line = Line(self._transactions, on_commit, executor)
         self._inspector = Inspector(path)
+        self._epoch = secrets.token_hex(8)
         self._is_closed = False
         self._wal = path.with_name(path.name + "-wal")
         self._next_wal_look = _WRITES_BETWEEN_WAL_LOOKS
@@ -214,6 +216,23 @@ class Engine:
             else:
                 self._line.deliver()
         self._look_for_foreign_changes_later()
+
+    # positions
+
+    def position(self) -> tuple[str, int]:
+        """Return where the stream of captured changes is now: its epoch and the offset of its latest change."""
+        return self._epoch, self._transactions.offset
+
+    async def changes_since(self, epoch: str, offset: int, table: str) -> Replay:
+        """Return what happened to a table after a position, as far as it is known.
+
+        Further commits may be told while this runs; those with offsets above the replay's are not in it.
+        """
+        now, latest = self.position()
+        if (epoch, offset) == (now, latest):
+            return Replay(now, latest, (), None)
+        after, reason = (offset, "unwatched") if epoch == now else (0, "epoch")
+        return Replay(now, latest, (), Gap(after, latest, reason))
 
     # looking inside
 

@@ -72,7 +72,7 @@ class Transactions:
         self._cursor = self._raw.cursor()
         self._own_cursor = self._raw.cursor()
         self._authorizer = self.connection.authorizer
-        self._txn = 0
+        self._txn = self.offset = 0
         self._data_version = 0
         self._is_plain_schema = self._is_schema_touched = False
         self._adopt_schema()
@@ -198,7 +198,8 @@ class Transactions:
             self.writes += 1
         if logged:
             self._txn += 1
-            self.commit = Commit(self._txn, self.database, _row_changes(logged), self._clock.now_ms())
+            self.commit = Commit(self._txn, self.database, _row_changes(logged, self.offset), self._clock.now_ms())
+            self.offset += len(logged)
 
     def _abandon(self, is_captured: bool) -> None:
         self.connection.rollback()
@@ -374,9 +375,9 @@ def _by_name(names: Sequence[str], values: Sequence[SqlValue]) -> dict[str, SqlV
     return {name[1:]: value for name, value in zip(names, values, strict=True)}
 
 
-def _row_changes(logged: Sequence[LoggedRow]) -> tuple[RowChange, ...]:
+def _row_changes(logged: Sequence[LoggedRow], after: int) -> tuple[RowChange, ...]:
     changes: list[RowChange] = []
-    for seq, row in enumerate(logged):
+    for seq, row in enumerate(logged, after + 1):
         data = None if row.new is None else dict(zip(row.columns, row.new, strict=True))
         old = None if row.old is None else dict(zip(row.columns, row.old, strict=True))
         changes.append(RowChange(seq, row.type, row.table, data, old))

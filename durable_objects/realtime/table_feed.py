@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from d1.changes import Commit
+from d1.changes import Commit, Replay
 from durable_objects.clock import Clock
 from durable_objects.realtime.core.names import table_topic
 from durable_objects.realtime.core.table_events import TableEvent, lost_events, table_event
@@ -36,6 +36,17 @@ class TableWatch(Protocol):
 
     def unwatch(self, table: str) -> None:
         """Undo one `watch`."""
+        ...
+
+    def position(self) -> tuple[str, int]:
+        """Return where the stream of changes is now: its epoch and the offset (`RowChange.seq`) of its latest one."""
+        ...
+
+    async def changes_since(self, table: str, epoch: str, offset: int) -> Replay:
+        """Return what happened to `table` after a position, or what of it is lost.
+
+        Watch the table first, then ask. Commits told meanwhile may be in the replay too: those up to its offset.
+        """
         ...
 
     async def query(self, sql: str, params: Sequence[object]) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from d1.changes import Commit
+from d1.changes import Commit, Replay
 from d1.database import D1Database
 from d1.engine import Engine
 
@@ -52,6 +52,16 @@ class ChangeFeed:
         """Stop capturing for one watcher; the table is captured as long as anybody watches it."""
         if self._engine is not None:
             self._engine.unwatch(table)
+
+    def position(self) -> tuple[str, int]:
+        """Return the epoch and the latest offset of the database's stream of changes."""
+        return self._engine.position() if self._engine is not None else ("", 0)
+
+    async def changes_since(self, table: str, epoch: str, offset: int) -> Replay:
+        """Return what happened to a table after a position; see `Engine.changes_since`."""
+        if self._engine is None:
+            raise LookupError("no database is configured for realtime")
+        return await self._engine.changes_since(epoch, offset, table)
 
     async def query(self, sql: str, params: Sequence[object]) -> dict[str, object]:
         """Run one statement for the server SDK and return the JSON form it expects."""
