@@ -116,13 +116,14 @@ class DatabaseFile:
             raise KeyboardInterrupt
 
     @contextmanager
-    def transaction(self, *, writes: bool = True, foreign_keys: bool = True) -> Generator[None]:
+    def transaction(self, *, writes: bool = True, foreign_keys: bool = True, checked: bool = True) -> Generator[None]:
         """Run the block in one transaction, undone whole when the block raises.
 
         Args:
             writes: Whether the block may write; else it does not wait for others that do.
             foreign_keys: Let foreign keys act. Without, they do nothing meanwhile and are checked at the end: dumps
                 hold rows of tables whose parents come later.
+            checked: Whether that check is made; without, the caller makes it after its last transaction.
 
         Raises:
             DatabaseLocked: Another process is writing.
@@ -140,11 +141,8 @@ class DatabaseFile:
             yield
             if not connection.in_transaction:
                 raise Failure("the transaction was rolled back by the statement (OR ROLLBACK or RAISE(ROLLBACK))")
-            if not foreign_keys:
-                with self._at_work():
-                    violations = self._violations()
-                if violations:
-                    raise Failure(f"FOREIGN KEY constraint failed when the transaction ends{violations}")
+            if not foreign_keys and checked and (violations := self.violations()):
+                raise Failure(f"FOREIGN KEY constraint failed when the transaction ends{violations}")
             self._commit()
         finally:
             connection.rollback()
@@ -160,8 +158,12 @@ class DatabaseFile:
         finally:
             self.is_running = self._must_stop = False
 
+    def violations(self) -> str:
+        """Name rows that violate foreign keys; empty when none does."""
+        with self._at_work():
+            return self._violations()
+
     def _violations(self) -> str:
-        """Name the rows that violate foreign keys; the transaction is still open, so they can be looked for."""
         rows: list[tuple[Any, ...]] = []
         for (table,) in self._raw.execute("SELECT name FROM sqlite_schema WHERE type='table'").fetchall():
             try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import monotonic
 from typing import Any, Final
 
 import click
@@ -18,7 +17,7 @@ from d1.file import DatabaseFile, Ran
 from d1.script import Part
 from d1.sql import parse
 from d1.values import read_objects, read_row
-from workers.runtime.cli import d1_migrations
+from workers.runtime.cli import d1_import, d1_migrations
 from workers.runtime.cli.d1_target import (
     CommandError,
     count_of,
@@ -101,38 +100,6 @@ def _show_rows(part: Part, ran: Ran, *, is_alone: bool) -> None:
         click.echo("no rows")
 
 
-@group.command("import")
-@on_database
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
-@json_option
-def import_(database: str, path: Path, as_json: bool, **options: Any) -> None:
-    """Load a dump in one transaction; - reads standard input.
-
-    Unlike execute, statements may be of any length (the literals of large values), and foreign keys do nothing until
-    they are checked at the end, so tables may come in any order. Rows that queries return are not shown.
-    """
-    with reporting(as_json):
-        target = find(database, options)
-        source = from_file(path)
-        count = changes = 0
-        started = monotonic()
-        with target.open(accepts_long_statements=True) as file:
-            with file.transaction(foreign_keys=False):
-                for _, ran in run_all(file, source, source.parts(), "imported"):
-                    count, changes = count + 1, changes + ran.changes
-            if count == 0:
-                raise CommandError(NO_STATEMENTS)
-            size = file.size_bytes()
-        if as_json:
-            write_json({"statements": count, "changes": changes, "size_after": size})
-        else:
-            click.echo(
-                f"{count_of(count, 'statement')} imported into {target.name}, {count_of(changes, 'row')} changed "
-                f"({monotonic() - started:.1f} s)",
-                err=True,
-            )
-
-
 @group.command()
 @on_database
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="File to write; - is standard output.")
@@ -187,4 +154,5 @@ def _copy(lines: Iterator[str], write: Callable[[str], object]) -> tuple[int, in
     return count, long
 
 
+group.add_command(d1_import.import_, "import")
 group.add_command(d1_migrations.group, "migrations")

@@ -40,6 +40,7 @@ __all__ = [
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _D1_KEY: Final = "miniflare-D1DatabaseObject"
+_LOCK_FILE: Final = ".flarelet.lock"
 
 
 class CommandError(Exception):
@@ -60,6 +61,8 @@ class Target:
     project: Project
     entry: D1Database
     path: Path
+    state: Path
+    """Folder of the state of which the database is a part."""
     lock_wait_s: float
 
     @contextmanager
@@ -77,6 +80,20 @@ class Target:
     def name(self) -> str:
         """What the database is called in messages."""
         return self.entry.database_name or self.entry.binding
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a `flarelet dev` is running on this state; other programs that use the file are not known."""
+        try:
+            import fcntl
+
+            with (self.state / _LOCK_FILE).open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except (ImportError, OSError):  # Windows has no such locks; without the file nobody ever served it
+            return False
+        return False
 
     @property
     def migrations_folder(self) -> Path:
@@ -130,7 +147,7 @@ def find(database: str, options: dict[str, Any]) -> Target:
     persist_to: Path | None = options["persist_to"]
     state = (persist_to or project.directory / ".wrangler" / "state") / "v3"
     path = state / "d1" / _D1_KEY / f"{IdFactory(_D1_KEY).from_name(entry.local_id)}.sqlite"
-    return Target(project, entry, path, options["busy_timeout"])
+    return Target(project, entry, path, state, options["busy_timeout"])
 
 
 def on_database(command: Command) -> Command:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -97,8 +97,21 @@ def _chunks(path: Path) -> Iterator[str]:
         raise CommandError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def run_all(file: DatabaseFile, source: Source, parts: Iterable[Part], label: str) -> Iterator[tuple[Part, Ran]]:
-    """Run statements one after another and yield what each did; `label` is what progress says of them.
+def run_all(
+    file: DatabaseFile,
+    source: Source,
+    parts: Iterable[Part],
+    label: str,
+    outcome: Callable[[], str] = lambda: "Nothing was changed.",
+) -> Iterator[tuple[Part, Ran]]:
+    """Run statements one after another and yield what each did.
+
+    Args:
+        file: Where they run.
+        source: Where they come from.
+        parts: The statements.
+        label: What progress says of them.
+        outcome: Tells what a failure leaves behind.
 
     Raises:
         CommandError: One failed; the text and the details name it.
@@ -109,17 +122,17 @@ def run_all(file: DatabaseFile, source: Source, parts: Iterable[Part], label: st
             try:
                 ran = file.run(part.sql)
             except Failure as failure:
-                raise _failed(source.name, number, part, _with_hint(failure.reason)) from failure
+                raise _failed(source.name, number, part, _with_hint(failure.reason), outcome()) from failure
             progress.step(number, part.end)
             yield part, ran
     finally:
         progress.clear()
 
 
-def _failed(source: str | None, number: int, part: Part, reason: str) -> CommandError:
+def _failed(source: str | None, number: int, part: Part, reason: str, outcome: str) -> CommandError:
     where = f"{source}:{part.line}: statement {number}" if source else f"statement {number}, line {part.line}"
     return CommandError(
-        f"{where}: {reason}\n  {shortened(part.sql)}\nNothing was changed.",
+        f"{where}: {reason}\n  {shortened(part.sql)}\n{outcome}",
         file=source,
         line=part.line,
         statement=number,
