@@ -88,6 +88,8 @@ class Hibernation:
         self.deliver = deliver
         self.auto_response: WebSocketRequestResponsePair | None = None
         self.event_timeout_ms: int | None = None
+        self.lasting: dict[str, Any] | None = None
+        """Memory that stays while the object sleeps with its sockets, see `DurableObjectState.lasting`."""
         self._sockets: dict[_Socket, None] = {}
         self._by_tag: dict[str, dict[_Socket, None]] = {}
         self._lists: dict[str | None, list[WebSocket]] = {}

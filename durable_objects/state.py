@@ -82,6 +82,13 @@ class DurableObjectState:
         self._turns.reset(ObjectReset(text))
         raise DurableObjectAbort(text)
 
+    @property
+    def lasting(self) -> dict[str, Any]:
+        """Memory that stays while the object sleeps and has sockets. Not part of Cloudflare's API: for realtime."""
+        if self._hibernation.lasting is None:
+            self._hibernation.lasting = {}
+        return self._hibernation.lasting
+
     # -- hibernatable sockets
 
     def acceptWebSocket(self, ws: object, tags: object = None) -> None:

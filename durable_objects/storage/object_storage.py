@@ -212,6 +212,11 @@ class DurableObjectStorage(_Operations):
             self._transactions.alarm_touched = True
         return _NOTHING
 
+    @property
+    def is_kept(self) -> bool:
+        """True when there is something on the disk; asking does not create it. Not part of Cloudflare's API."""
+        return self._file.exists
+
     def sync(self) -> Awaitable[None]:
         """Wait until everything written so far is on the disk."""
         return self._transactions.settled()
