@@ -17,7 +17,7 @@ from typing import Any, Final
 from d1.engine.authorizer import Authorizer
 from d1.engine.failures import is_undecodable
 from d1.engine.functions import define_missing_functions
-from d1.engine.limits import apply_limits, limit
+from d1.limits import apply_limits, limit
 
 __all__ = ["WAL_KEPT_BYTES", "Connection"]
 

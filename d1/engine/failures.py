@@ -14,7 +14,7 @@ from typing import Final
 
 from d1 import errors
 from d1.engine.authorizer import ABSENT_TABLES, ALLOWED_FUNCTIONS, DENIED_FUNCTIONS, Authorizer
-from d1.engine.limits import limit
+from d1.limits import limit
 from d1.sql import Statement, Token, parameter_count, tokens
 
 __all__ = ["Probe", "explain", "is_busy", "is_interrupted", "is_undecodable"]

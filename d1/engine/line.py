@@ -21,9 +21,9 @@ from typing import Any, Final, Generic, TypeVar
 
 from d1 import errors
 from d1.changes import Commit
-from d1.engine.limits import limit
 from d1.engine.transactions import Interrupted, Transactions
 from d1.errors import Failure
+from d1.limits import limit
 
 __all__ = ["INLINE_BUDGET_S", "InlineExecutor", "Line"]
 

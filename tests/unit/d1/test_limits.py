@@ -7,11 +7,11 @@ from contextlib import closing
 
 import pytest
 
-from d1.engine.limits import LIMITS, apply_limits, limit
+from d1.limits import LIMITS, apply_limits, limit
 
 
 def test_every_limit_says_where_it_comes_from() -> None:
-    assert len({entry.name for entry in LIMITS}) == len(LIMITS)
+    assert len({(entry.name, entry.plan) for entry in LIMITS}) == len(LIMITS)
     assert all(entry.source and entry.plan and entry.unit for entry in LIMITS)
 
 
