@@ -17,6 +17,7 @@ from typing import Final, TypeVar
 from d1.changes import Commit, Gap, Replay, SqlValue
 from d1.engine.calls import Outcome, Query
 from d1.engine.connection import WAL_KEPT_BYTES
+from d1.engine.dates import follow_clock
 from d1.engine.inspector import Inspector
 from d1.engine.line import INLINE_BUDGET_S, Line
 from d1.engine.transactions import Clock, Interrupted, Transactions
@@ -60,6 +61,8 @@ class Engine:
         self.path = path
         self.name = name
         self._transactions = Transactions(path, name, clock or _SystemClock())
+        if clock is not None:
+            follow_clock(self._transactions.connection.raw, clock.now_ms)
         self._line = Line(self._transactions, on_commit, executor)
         self._inspector = Inspector(path)
         self._epoch = secrets.token_hex(8)
@@ -88,7 +91,7 @@ class Engine:
             on_commit: Called on the loop right after COMMIT returned, in commit order, before the caller of the
                 statement gets its result. Only changes of watched tables are told.
             executor: Runs the long statements; a thread of the engine's own by default.
-            clock: Source of dates.
+            clock: Source of dates, SQL's `now` among them; the machine's by default.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         return cls(path, name=name, on_commit=on_commit, executor=executor, clock=clock)

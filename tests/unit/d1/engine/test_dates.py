@@ -4,9 +4,12 @@ import sqlite3
 from collections.abc import Generator
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
+from d1.database import D1Database
+from d1.engine import Engine
 from d1.engine.dates import follow_clock
 
 NOW = datetime(2031, 5, 17, 8, 9, 10, 250_000, tzinfo=UTC)
@@ -58,3 +61,14 @@ def test_dates_may_be_indexed_and_checked(connection: sqlite3.Connection):
     assert connection.execute("SELECT day FROM t WHERE date(at) = '2020-01-02'").fetchone() == ("2020-01-02",)
     with pytest.raises(sqlite3.IntegrityError):
         connection.execute("INSERT INTO t (at) VALUES ('nonsense')")
+
+
+async def test_a_database_with_a_clock_of_its_own_follows_it(tmp_path: Path):
+    class Fixed:
+        def now_ms(self) -> int:
+            return int(NOW.timestamp() * 1000)
+
+    engine = Engine.open(tmp_path / "x.sqlite", clock=Fixed())
+    row = await D1Database(engine).prepare("SELECT CURRENT_TIMESTAMP AS at, unixepoch() AS s").first()
+    assert (row["at"], row["s"]) == ("2031-05-17 08:09:10", int(NOW.timestamp()))
+    await engine.close()
