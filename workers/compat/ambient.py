@@ -12,9 +12,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
+from workers.compat import clock
 from workers.compat.web import Request, Response
 
-__all__ = ["Ambient", "Env", "EnvProxy", "current", "enter", "get", "patched_env", "wait_until"]
+__all__ = ["Ambient", "Env", "EnvProxy", "current", "enter", "get", "install", "patched_env", "wait_until"]
 
 
 class Env:
@@ -64,19 +65,47 @@ class Ambient:
     wait_until: Callable[[Awaitable[object]], None]
     fetch: Callable[[Request], Awaitable[Response]]
     worker: str = ""
+    clock: Callable[[], float] | None = None
+    """Milliseconds since 1970 for `Date` and the like; the machine's when there is none."""
 
 
 current: ContextVar[Ambient] = ContextVar("workers_ambient")
+
+
+class Invocation:
+    """One event that a Worker handles: a request, a scheduled event, a turn of an object.
+
+    What an invocation may do only so often is counted here; tasks that it starts count with it.
+    """
+
+    __slots__ = ("d1_calls",)
+
+    def __init__(self) -> None:
+        self.d1_calls = 0
+
+
+invocation: ContextVar[Invocation] = ContextVar("workers_invocation")
+"""Set by the runtime for each event; unset where no Worker handles one."""
 
 
 @contextmanager
 def enter(ambient: Ambient) -> Generator[Ambient, None, None]:
     """Make `ambient` the running Worker for this context and whatever it starts."""
     token = current.set(ambient)
+    clock_token = None if ambient.clock is None else clock.source.set(ambient.clock)
     try:
         yield ambient
     finally:
         current.reset(token)
+        if clock_token is not None:
+            clock.source.reset(clock_token)
+
+
+def install(ambient: Ambient) -> None:
+    """Make `ambient` the running Worker for this context for good."""
+    current.set(ambient)
+    if ambient.clock is not None:
+        clock.source.set(ambient.clock)
 
 
 def get() -> Ambient:
