@@ -35,7 +35,7 @@ from durable_objects.storage.object_storage import DurableObjectStorage
 from durable_objects.storage.transaction import Transactions
 from workers.compat import stacks
 from workers.compat import web as js
-from workers.compat.ambient import current as current_ambient
+from workers.compat.ambient import install as install_ambient
 from workers.compat.websocket import current_owner
 from workers.entrypoints import DurableObjectAbort
 from workers.request import Request
@@ -116,7 +116,7 @@ class Instance:
         current_owner.set(self.outlet)
         ambient = self.actor.spec.ambient
         if ambient is not None:
-            current_ambient.set(replace(ambient, wait_until=self.wait_until, fetch=self._fetch_outside))
+            install_ambient(replace(ambient, wait_until=self.wait_until, fetch=self._fetch_outside))
 
     # -- events
 

@@ -65,7 +65,7 @@ class Host:
         self.clock: Clock = clock or SystemClock()
         self.observer: Observer = observer or NullObserver()
         self.random: Random = random or SystemRandom()
-        self.open_files = OpenFiles()
+        self.open_files = OpenFiles(now_ms=None if clock is None else clock.now_ms)
         self._directories: dict[str, _Directory] = {}
         self._is_started = False
         self._is_closed = False

@@ -82,11 +82,18 @@ class OpenFiles:
     """Keeps the number of open databases below a limit by closing those of objects that are at rest.
 
     A process may have far more live objects than file descriptors; a closed file opens again on its next use.
-    `connection` is the class of the connections, the port through which tests let a disk fail.
+    `connection` is the class of the connections, the port through which tests let a disk fail. With `now_ms`, SQL's
+    `now` follows that clock instead of the machine's.
     """
 
-    def __init__(self, limit: int = 250, connection: type[sqlite3.Connection] = sqlite3.Connection) -> None:
+    def __init__(
+        self,
+        limit: int = 250,
+        connection: type[sqlite3.Connection] = sqlite3.Connection,
+        now_ms: Callable[[], int] | None = None,
+    ) -> None:
         self.connection = connection
+        self.now_ms = now_ms
         self._limit = limit
         self._open: dict[ObjectFile, None] = {}
 
@@ -159,6 +166,10 @@ class ObjectFile:
             raise storage_error(error) from None
         for limit, value in _LIMITS.items():
             connection.setlimit(limit, value)
+        if self._open_files is not None and self._open_files.now_ms is not None:
+            from d1.engine.dates import follow_clock
+
+            follow_clock(connection, self._open_files.now_ms)
         connection.set_authorizer(self._authorize)
         self._connection = connection
         if self._open_files is not None:
