@@ -68,6 +68,10 @@ class App:
         self._feeds: dict[str, ChangeFeed] = {}
         self._realtime: Realtime | None = None
         self._realtime_answers = False
+        self._pages = False
+        self._after: ModuleSpace | None = None
+        self.space: ModuleSpace | None = None
+        """The Worker's modules, None without a main module."""
         self._isolate: Isolate
         self._dispatcher: Dispatcher
         self._host: Host
@@ -82,6 +86,8 @@ class App:
         outbound: Outbound | None = None,
         clock: Clock | None = None,
         random: Random | None = None,
+        pages: bool = False,
+        after: ModuleSpace | None = None,
     ) -> AsyncGenerator[App, None]:
         """Run the application of a configuration inside the `async with` block.
 
@@ -91,6 +97,8 @@ class App:
             outbound: The way to the network for `fetch`; without it, outbound requests fail.
             clock: Source of dates.
             random: Source of randomness.
+            pages: Show exceptions as pages to browsers: they hold the Worker's source.
+            after: The modules of the same Worker before its source was changed.
 
         Raises:
             ConfigError: A binding cannot be made as configured.
@@ -107,6 +115,7 @@ class App:
             # Without the error of the block: a TaskGroup would wrap what the caller raised.
             stack.push_async_callback(tasks.__aexit__, None, None, None)
             app = cls(project, state, tasks, clock)
+            app._pages, app._after = pages, after
             await app._build(stack, outbound or _no_network, random)
             yield app
 
@@ -118,7 +127,7 @@ class App:
         if main is not None and not main.is_file():
             raise project.error("main", f"{project.settings.main} does not exist")
         host = self._host = Host(self.state / "do", clock=self._clock, random=random)
-        space = ModuleSpace(main) if main is not None else None
+        space = self.space = ModuleSpace(main, self._after) if main is not None else None
         flags = project.settings.compatibility_flags
         isolate = self._isolate = Isolate(project.name, space, self._tasks, outbound, flags)
         stack.callback(isolate.unload)
@@ -138,7 +147,7 @@ class App:
             self._realtime_answers = section.routes
             stack.push_async_callback(self._realtime.close)
             isolate.bind({section.binding: self._realtime})
-        self._dispatcher = Dispatcher(isolate, self._clock)
+        self._dispatcher = Dispatcher(isolate, self._clock, pages=self._pages)
         if isolate.module is not None and not self._dispatcher.has_fetch and self._realtime is None:
             self.warnings.append(f"{project.settings.main} exports no Default class with fetch and no on_fetch")
         await host.start()
@@ -230,12 +239,12 @@ class App:
             try:
                 answer = await self._realtime.answer(Request(request))
             except Exception as error:  # a request
-                return self._dispatcher.failure(error)
+                return self._dispatcher.failure(error, request)
         return None if answer is None else answer.js_object
 
-    def failure(self, error: BaseException) -> web.Response:
+    def failure(self, error: BaseException, request: web.Request | None = None) -> web.Response:
         """Return the 500 for a response that could not be sent."""
-        return self._dispatcher.failure(error)
+        return self._dispatcher.failure(error, request)
 
     async def handle(self, request: Request) -> Response:
         """Answer a request made in this process, as `dispatchFetch` does."""

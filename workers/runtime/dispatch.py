@@ -6,17 +6,18 @@ import asyncio
 import inspect
 import json
 import logging
-import traceback
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from durable_objects.clock import Clock
 from workers.compat import ambient, stacks, web
-from workers.compat.proxies import JsProxy, JsTypeError, error_parts
+from workers.compat.proxies import JsProxy, JsTypeError
 from workers.request import Request
 from workers.response import FetchResponse
+from workers.runtime.error_page import error_page, wants_page
 from workers.runtime.isolate import Isolate
+from workers.runtime.tracebacks import log_failure
 
 __all__ = ["Dispatcher", "ScheduledController"]
 
@@ -49,8 +50,10 @@ class ScheduledController(JsProxy):
 class Dispatcher:
     """Calls the handlers of one Worker. Stateless entrypoints get a new instance for each event."""
 
-    def __init__(self, isolate: Isolate, clock: Clock) -> None:
+    def __init__(self, isolate: Isolate, clock: Clock, *, pages: bool = False) -> None:
+        """Prepare to call a Worker's handlers; with `pages`, a browser is shown an exception as a page."""
         self._isolate = isolate
+        self._pages = pages
         self._clock = clock
         self._fetch = self._fetch_caller()
 
@@ -79,9 +82,9 @@ class Dispatcher:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise  # the request itself was cancelled, not something the Worker waited for
-            return self.failure(error)
+            return self.failure(error, request)
         except Exception as error:  # a request
-            return self.failure(error)
+            return self.failure(error, request)
 
     def _fetch_caller(self) -> Callable[[web.Request], object]:
         """Return how this Worker's fetch is called; the number of arguments it wants is looked up once."""
@@ -138,34 +141,20 @@ class Dispatcher:
                 if inspect.isawaitable(result):
                     await result
             except Exception as error:  # an event
-                self._log(error)
+                log_failure(_log, isolate.report(error), error, isolate.name, "scheduled: ")
                 return "exception", controller.no_retry
         return "ok", controller.no_retry
 
-    def failure(self, error: BaseException) -> web.Response:
-        """Log an exception once and return the 500 answer: `Name: message`, then the Worker's part of the traceback."""
-        self._log(error)
-        name, message = error_parts(error)
-        headline = f"{name}: {message}" if message else name
-        return web.Response(f"{headline}\n\n{self._traceback(error)}", status=500)
+    def failure(self, error: BaseException, request: web.Request | None = None) -> web.Response:
+        """Log an exception once and return the 500 answer.
 
-    def _log(self, error: BaseException) -> None:
-        where = self._isolate.where(error)
-        summary = f"{where}: " if where else ""
-        summary += f"{type(error).__name__}: {error}"
-        _log.error("%s\n%s", summary, self._traceback(error), extra={"worker": self._isolate.name})
-
-    def _traceback(self, error: BaseException) -> str:
-        """Format a traceback from the Worker's first frame on: what the runtime does before it is of no interest."""
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [number for number, frame in enumerate(frames) if self._isolate.is_own(frame.filename)]
-        if own:
-            frames = traceback.StackSummary.from_list(frames[own[0] :])
-        return "Traceback (most recent call last):\n" + "".join(frames.format()) + _last_line(error)
-
-
-def _last_line(error: BaseException) -> str:
-    return "".join(traceback.format_exception_only(error))
+        It is text, `Name: message` and the Worker's own frames; a page for a browser if this is a development server.
+        """
+        report = self._isolate.report(error)
+        log_failure(_log, report, error, self._isolate.name)
+        if self._pages and request is not None and wants_page(request):
+            return error_page(report, request.method, request.url)
+        return web.Response(report.text(), status=500)
 
 
 def _accepted(function: Callable[..., Any], most: int) -> int:

@@ -16,6 +16,7 @@ from workers.compat.install import install
 from workers.compat.proxies import JsDict, JsProxy, JsTypeError
 from workers.entrypoints import DurableObject, WorkerEntrypoint, WorkflowEntrypoint
 from workers.runtime.loader import ModuleSpace, exported_classes
+from workers.runtime.tracebacks import Report, log_failure, make_report
 
 __all__ = ["ExecutionContext", "Isolate", "Outbound"]
 
@@ -104,13 +105,15 @@ class Isolate:
         value = getattr(self.module, name, None)
         return value if callable(value) else None
 
-    def where(self, error: BaseException) -> str | None:
-        """Return `file:line` of the Worker's own frame in a traceback."""
-        return self._space.where(error) if self._space is not None else None
+    def report(self, error: BaseException) -> Report:
+        """Describe an exception with the Worker's own frames first."""
+        if self._space is not None:
+            return self._space.report(error)
+        return make_report(error, lambda path: False, str)
 
     def is_own(self, path: str) -> bool:
-        """Say whether a source file is the Worker's."""
-        return self._space is not None and self._space.holds(path)
+        """Say whether a file is the Worker's own source."""
+        return self._space is not None and self._space.is_source(path)
 
     @property
     def source_folders(self) -> list[str]:
@@ -133,8 +136,7 @@ class Isolate:
             if limit.expired():
                 _log.warning("waitUntil: work was cancelled after %d s", _WAIT_UNTIL_S, extra={"worker": self.name})
             else:
-                where = self.where(error)
-                _log.error("waitUntil: %s", where or "failed", exc_info=error, extra={"worker": self.name})
+                log_failure(_log, self.report(error), error, self.name, "waitUntil: ")
 
     async def drain(self, timeout_s: float) -> None:
         """Let work given to `waitUntil` finish for a while, then cancel it."""

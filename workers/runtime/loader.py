@@ -20,22 +20,25 @@ from types import ModuleType
 from typing import Any
 
 from workers.compat.install import NAMES
+from workers.runtime.tracebacks import Report, make_report
 
 __all__ = ["LoadError", "ModuleSpace", "exported_classes"]
 
 # Names the runtime itself answers to: a vendored copy of them in python_modules/ must not take their place.
 _RUNTIME_NAMES = frozenset({"workers", "durable_objects", "d1", *(name.partition(".")[0] for name in NAMES)})
 
+_VENDORED = frozenset({"python_modules", "site-packages", ".venv", ".venv-workers", "venv"})
 _NOT_SOURCE = frozenset({"__pycache__", "node_modules", "python_modules", "venv"})
 _MOST_LOOKED_AT = 500
 
 
 class LoadError(Exception):
-    """The Worker's source cannot be loaded. The text is one line; `detail` is the traceback, if there is one."""
+    """The Worker's source cannot be loaded. The text is one line; `report` and `detail` (the traceback) say more."""
 
-    def __init__(self, line: str, detail: str = "") -> None:
+    def __init__(self, line: str, detail: str = "", report: Report | None = None) -> None:
         super().__init__(line)
         self.detail = detail
+        self.report = report
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -86,16 +89,24 @@ class _Finder:
 class ModuleSpace:
     """The modules of one Worker."""
 
-    def __init__(self, main: Path) -> None:
-        """Describe the Worker whose main module is the file `main`."""
+    def __init__(self, main: Path, after: ModuleSpace | None = None) -> None:
+        """Describe the Worker whose main module is the file `main`.
+
+        Args:
+            main: The main module's file.
+            after: An unloaded space of the same Worker before its source was changed. Its vendored packages go on
+                in this one: importing them again takes long, and compiled ones cannot be imported twice.
+        """
         self.main = main
         folder = main.parent
         self.roots = [str(folder)]
         for vendored in (folder / "python_modules", folder.parent / "python_modules"):
             if vendored.is_dir():
                 self.roots.append(str(vendored))
-        self.builtins: dict[str, Any] = {**vars(builtins), "__import__": self._import}
-        self._modules: dict[str, ModuleType] = {}
+        # Functions hold on to the dict they were made with: those of kept modules have to find this space in it.
+        self.builtins: dict[str, Any] = vars(builtins).copy() if after is None else after.builtins
+        self.builtins["__import__"] = self._import
+        self._modules: dict[str, ModuleType] = {} if after is None else after._kept_modules(self.roots)
         self._set_aside_modules: dict[str, ModuleType] = {}
         self._foreign_folders: frozenset[str] = frozenset()
         self._finder = _Finder(self)
@@ -103,6 +114,14 @@ class ModuleSpace:
     def holds(self, path: str) -> bool:
         """Say whether a file or folder belongs to this Worker."""
         return any(path == root or path.startswith(root.rstrip("/\\") + sep) for root in self.roots for sep in "/\\")
+
+    def is_source(self, path: str) -> bool:
+        """Say whether a file is the Worker's own source, not a package that lies in its folders."""
+        if not self.holds(path):
+            return False
+        folder = str(self.main.parent) + os.sep
+        inner = path[len(folder) :] if path.startswith(folder) else path
+        return _VENDORED.isdisjoint(re.split(r"[/\\]", inner))
 
     def adopt_folders(self) -> None:
         """Count folders that the Worker itself put on `sys.path` as its own."""
@@ -126,9 +145,12 @@ class ModuleSpace:
         try:
             return importlib.import_module(name)
         except Exception as error:  # a task root: whatever user code raises while it is imported
-            line = self._explain(error)
+            report = self.report(error)
+            where = report.own.where if report.own is not None else self.shown(str(self.main))
             self.unload()
-            raise LoadError(line, "".join(traceback.format_exception(error))) from error
+            raise LoadError(
+                f"{where}: {report.headline}", "".join(traceback.format_exception(error)), report
+            ) from error
         except BaseException:
             self.unload()
             raise
@@ -138,14 +160,9 @@ class ModuleSpace:
         if _active is self:
             _switch(None)
 
-    def where(self, error: BaseException) -> str | None:
-        """Return `file:line` of the Worker's own frame nearest to where an exception was raised."""
-        if isinstance(error, SyntaxError) and error.filename is not None and self.holds(error.filename):
-            return f"{self._shown(error.filename)}:{error.lineno or 1}"
-        for frame in reversed(traceback.extract_tb(error.__traceback__)):
-            if self.holds(frame.filename):
-                return f"{self._shown(frame.filename)}:{frame.lineno}"
-        return None
+    def report(self, error: BaseException) -> Report:
+        """Describe an exception with the Worker's own frames first."""
+        return make_report(error, self.is_source, self.shown)
 
     def mentions(self, pattern: re.Pattern[bytes]) -> bool:
         """Say whether the source beside the main module, vendored packages apart, has a match of `pattern`."""
@@ -166,13 +183,8 @@ class ModuleSpace:
                     return True
         return False
 
-    def _explain(self, error: BaseException) -> str:
-        message = error.msg if isinstance(error, SyntaxError) else str(error)
-        where = self.where(error) or self._shown(str(self.main))
-        return f"{where}: {type(error).__name__}{': ' if message else ''}{message}"
-
-    def _shown(self, path: str) -> str:
-        """Show a path from the folder above the main module's: `src/entry.py`."""
+    def shown(self, path: str) -> str:
+        """Return a path as it is shown, from the folder above the main module's: `src/entry.py`."""
         for folder in (self.main.parent.parent, Path.cwd()):
             if Path(path).is_relative_to(folder):
                 return Path(path).relative_to(folder).as_posix()
@@ -200,6 +212,15 @@ class ModuleSpace:
             del sys.modules[name]
         sys.modules.update(self._set_aside_modules)
         self._set_aside_modules = {}
+
+    def _kept_modules(self, roots: Sequence[str]) -> dict[str, ModuleType]:
+        """Return the modules of vendored packages, for another space with the same folders."""
+        folders = tuple(root + os.sep for root in roots if os.path.basename(root) in _VENDORED)
+        return {
+            name: module
+            for name, module in self._modules.items()
+            if (getattr(module, "__file__", None) or "").startswith(folders) and folders
+        }
 
     def _owns(self, module: ModuleType) -> bool:
         origin = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), None)

@@ -41,7 +41,7 @@ class Edge:
         extra_names: frozenset[str] = frozenset(),
         any_origin: bool = False,
         seen: RequestSeen | None = None,
-        failed: Callable[[BaseException], web.Response],
+        failed: Callable[[BaseException, web.Request], web.Response],
     ) -> None:
         """Describe a server; `start` makes it listen.
 
@@ -140,7 +140,7 @@ class Edge:
             self._log_left(exchange)
             return CLOSE
         except Exception as error:  # a request: the Worker's response could not be sent
-            response = self._failed(error)
+            response = self._failed(error, request)
             outcome = await self._send_failure(exchange, response)
         if seen is not None:
             seen(exchange.message.method, exchange.message.path, response.status, self._loop.time() - started)

@@ -76,7 +76,9 @@ def test_folders_that_the_worker_adds_to_the_path_are_its_own(tmp_path: Path) ->
     module = space.load()
     with pytest.raises(KeyError) as caught:
         module.state.fail()
-    assert space.where(caught.value) == "shared/state.py:2"
+    own = space.report(caught.value).own
+    assert own is not None
+    assert own.where == "shared/state.py:2"
     space.unload()
 
 
