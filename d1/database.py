@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 from d1 import errors
-from d1.engine import Engine, Query
+from d1.engine import Engine, Outcome, Query
 from d1.errors import D1DumpError, D1Error, D1ExecError, D1ObjectError, D1UsageError, Failure, ObjectFailure
 from d1.sql import is_only_comment
 from d1.statement import D1PreparedStatement, D1Result, Tracker, as_error, query_of, result_of
@@ -61,8 +61,7 @@ class D1Database:
         if not members:
             raise D1ExecError(f"Error in line 1: {lines[0]}: {errors.NO_STATEMENTS}")
         try:
-            answer = self._engine.run(members)
-            outcomes = await answer if isinstance(answer, asyncio.Future) else answer
+            outcomes = await _run(self._engine, members)
         except ObjectFailure as failure:
             raise D1ObjectError(failure.reason) from failure
         except Failure as failure:
@@ -121,13 +120,24 @@ async def _batch(engine: Engine, statements: Iterable[D1PreparedStatement], trac
     if not members:
         raise D1Error(errors.NO_STATEMENTS)
     try:
-        answer = engine.run(members)
-        outcomes = await answer if isinstance(answer, asyncio.Future) else answer
+        outcomes = await _run(engine, members)
     except Failure as failure:
         raise as_error(failure) from failure
     if tracker is not None:
         tracker.advance()
     return [result_of(engine, outcome) for outcome in outcomes]
+
+
+async def _run(engine: Engine, members: list[Query]) -> list[Outcome]:
+    usage = engine.usage
+    usage.count_call()
+    for member in members:
+        usage.before(member.sql, member.parameters)
+    answer = engine.run(members)
+    outcomes = await answer if isinstance(answer, asyncio.Future) else answer
+    for outcome in outcomes:
+        usage.after(outcome.sql, len(outcome.description or ()), outcome.duration_ms)
+    return outcomes
 
 
 def _refuse_exec(query: object) -> NoReturn:

@@ -19,11 +19,13 @@ from workers.compat.proxies import JsException, JsTypeError
 
 __all__ = [
     "BINDING_COUNT",
+    "DATABASE_FULL",
     "MULTIPLE_WITH_PARAMETERS",
     "NOT_A_STATEMENT",
     "NO_STATEMENTS",
     "OVERLOADED",
     "TIMED_OUT",
+    "TOO_MANY_CALLS",
     "TRANSACTION_STATEMENT",
     "D1ColumnNotFound",
     "D1DumpError",
@@ -50,6 +52,8 @@ TRANSACTION_STATEMENT = (
     "atomic write coalescing."
 )
 TIMED_OUT = "D1 DB storage operation exceeded timeout which caused object to be reset."
+DATABASE_FULL = "Exceeded maximum DB size"
+TOO_MANY_CALLS = "Too many API requests by single worker invocation."
 OVERLOADED = "D1 DB is overloaded. Too many requests queued."
 
 

@@ -9,6 +9,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
+from d1.errors import DATABASE_FULL, TIMED_OUT, TOO_MANY_CALLS
+
 __all__ = ["FORBIDDEN", "LIMITS", "NEAR", "PLANS", "Forbidden", "Limit", "Plan", "apply_limits", "limit"]
 
 NEAR: Final = 0.8
@@ -40,8 +42,6 @@ class Limit:
 
 
 _TOO_BIG: Final = "string or blob too big: SQLITE_TOOBIG"
-_QUERIES: Final = "Too many API requests by single worker invocation."
-_FULL: Final = "Exceeded maximum DB size"
 
 LIMITS: Final = (
     Limit(
@@ -168,13 +168,13 @@ LIMITS: Final = (
         "seconds a query or batch",
         "all",
         _DOCS,
-        "D1 DB storage operation exceeded timeout which caused object to be reset.",
+        TIMED_OUT,
         is_watched=True,
     ),
-    Limit("queries", 1000, "calls an invocation", "paid", _DOCS, _QUERIES, is_watched=True),
-    Limit("queries", 50, "calls an invocation", "free", _DOCS, _QUERIES, is_watched=True),
-    Limit("database_bytes", 10 * 1000**3, "bytes a database", "paid", _DOCS, _FULL, is_watched=True),
-    Limit("database_bytes", 500 * 1000**2, "bytes a database", "free", _DOCS, _FULL, is_watched=True),
+    Limit("queries", 1000, "calls an invocation", "paid", _DOCS, TOO_MANY_CALLS, is_watched=True),
+    Limit("queries", 50, "calls an invocation", "free", _DOCS, TOO_MANY_CALLS, is_watched=True),
+    Limit("database_bytes", 10 * 1000**3, "bytes a database", "paid", _DOCS, DATABASE_FULL, is_watched=True),
+    Limit("database_bytes", 500 * 1000**2, "bytes a database", "free", _DOCS, DATABASE_FULL, is_watched=True),
     Limit("result_bytes", 50 * 1000**2, "bytes the results of a query", "all", _DOCS, ""),
     Limit("import_bytes", 5 * 1000**3, "bytes a file that is executed", "all", _DOCS, ""),
 )

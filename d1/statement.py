@@ -202,19 +202,29 @@ class D1PreparedStatement:
         sql = self.statement
         if type(sql) is not str:
             sql = query_of(self).sql
+        engine = self._engine
+        usage = engine.usage
         try:
-            answer = self._engine.run_one(sql, self.params)
+            usage.count_call()
+            facts = usage.before(sql, self.params)
+            answer = engine.run_one(sql, self.params)
         except Failure as failure:
             raise as_error(failure, sql) from failure
-        if self._tracker is not None and type(answer) is Outcome:
-            self._tracker.advance()
+        if type(answer) is Outcome:
+            if facts.is_new:
+                facts.is_new = False
+                usage.after(sql, len(answer.description or ()), answer.duration_ms)
+            if self._tracker is not None:
+                self._tracker.advance()
         return answer
 
     async def _awaited(self, answer: Any) -> Outcome:
+        sql = str(self.statement)
         try:
-            outcome = await answer
+            outcome: Outcome = await answer
         except Failure as failure:
-            raise as_error(failure, str(self.statement)) from failure
+            raise as_error(failure, sql) from failure
+        self._engine.usage.after(sql, len(outcome.description or ()), outcome.duration_ms)
         if self._tracker is not None:
             self._tracker.advance()
         return outcome
@@ -260,13 +270,15 @@ def result_of(engine: Engine, outcome: Outcome) -> D1Result:
 
 def _figures(engine: Engine, outcome: Outcome) -> dict[str, Any]:
     read, written = estimate_rows(engine.inspector, outcome)
+    size = engine.inspector.size_bytes()
+    engine.usage.see_size(size)
     return {
         "served_by": SERVED_BY,
         "duration": outcome.duration_ms,
         "changes": outcome.changes,
         "last_row_id": outcome.last_row_id,
         "changed_db": outcome.is_changed,
-        "size_after": engine.inspector.size_bytes(),
+        "size_after": size,
         "rows_read": read,
         "rows_written": written,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -16,13 +15,16 @@ from typing import Final, TypeVar
 
 from d1.changes import Commit, Gap, Replay, SqlValue
 from d1.engine.calls import Outcome, Query
+from d1.engine.change_log import LogBounds, replay
 from d1.engine.connection import WAL_KEPT_BYTES
 from d1.engine.dates import follow_clock
 from d1.engine.inspector import Inspector
 from d1.engine.line import INLINE_BUDGET_S, Line
 from d1.engine.transactions import Clock, Interrupted, Transactions
 from d1.errors import EngineClosed
+from d1.limits import PLANS, Plan
 from d1.sql import parse
+from d1.usage import Usage
 
 __all__ = ["Engine"]
 
@@ -57,15 +59,17 @@ class Engine:
         on_commit: Callable[[Commit], None] | None = None,
         executor: Executor | None = None,
         clock: Clock | None = None,
+        plan: Plan = PLANS["paid"],
     ) -> None:
         self.path = path
         self.name = name
-        self._transactions = Transactions(path, name, clock or _SystemClock())
+        self.usage = Usage(name, plan)
+        """How near the calls come to D1's limits."""
+        self._transactions = Transactions(path, name, clock or _SystemClock(), plan.database_bytes)
         if clock is not None:
             follow_clock(self._transactions.connection.raw, clock.now_ms)
         self._line = Line(self._transactions, on_commit, executor)
         self._inspector = Inspector(path)
-        self._epoch = secrets.token_hex(8)
         self._is_closed = False
         self._wal = path.with_name(path.name + "-wal")
         self._next_wal_look = _WRITES_BETWEEN_WAL_LOOKS
@@ -82,6 +86,7 @@ class Engine:
         on_commit: Callable[[Commit], None] | None = None,
         executor: Executor | None = None,
         clock: Clock | None = None,
+        plan: Plan = PLANS["paid"],
     ) -> Engine:
         """Open or create the database at `path`, with its folders.
 
@@ -92,9 +97,10 @@ class Engine:
                 statement gets its result. Only changes of watched tables are told.
             executor: Runs the long statements; a thread of the engine's own by default.
             clock: Source of dates, SQL's `now` among them; the machine's by default.
+            plan: Limits that depend on what is paid for.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        return cls(path, name=name, on_commit=on_commit, executor=executor, clock=clock)
+        return cls(path, name=name, on_commit=on_commit, executor=executor, clock=clock, plan=plan)
 
     # calls
 
@@ -186,20 +192,45 @@ class Engine:
     def _submit_watch(self, table: str) -> str | asyncio.Future[str | None] | None:
         self._look_for_foreign_changes_later()
 
+        key = table.lower()
+        self._watchers[key] += 1
+        leaving = self._leaving.pop(key, None)
+        if leaving is not None:
+            leaving.cancel()
+
         def arm(_deadline: float) -> str | None:
-            return self._transactions.watch(table)
+            name = self._transactions.watch(table)
+            if leaving is not None:  # it was armed all the time, by the watcher that is counted until the grace is over
+                self._transactions.unwatch(table)
+            return name
 
         return self._line.submit(f"watch {table}", arm, is_long=False)
 
     def unwatch(self, table: str) -> None:
         """Count one watcher less; the last one disarms the table. Waits its turn like `watch`."""
-        if self._is_closed:
+        key = table.lower()
+        if self._is_closed or not self._watchers[key]:
             return
+        self._watchers[key] -= 1
+        if self._has_log and not self._watchers[key]:
+            self._stay_a_while(table)
+            self._line.submit(f"leave {table}", lambda _deadline: self._transactions.leave(table), is_long=False)
+        else:
+            self._disarm(table)
 
-        def disarm(_deadline: float) -> None:
-            self._transactions.unwatch(table)
+    def _stay_a_while(self, table: str) -> None:
+        """Go on logging a table that nobody follows: a subscriber who was cut off comes back and misses nothing."""
+        grace_s = self._grace_s
 
-        self._line.submit(f"unwatch {table}", disarm, is_long=False)
+        def disarm() -> None:
+            del self._leaving[table.lower()]
+            if not self._is_closed:
+                self._disarm(table)
+
+        self._leaving[table.lower()] = asyncio.get_running_loop().call_later(grace_s, disarm)
+
+    def _disarm(self, table: str) -> None:
+        self._line.submit(f"unwatch {table}", lambda _deadline: self._transactions.unwatch(table), is_long=False)
 
     def _look_for_foreign_changes_later(self) -> None:
         if self._foreign_look is None:
@@ -224,18 +255,27 @@ class Engine:
 
     def position(self) -> tuple[str, int]:
         """Return where the stream of captured changes is now: its epoch and the offset of its latest change."""
-        return self._epoch, self._transactions.offset
+        return self._transactions.stream.epoch, self._transactions.stream.offset
 
     async def changes_since(self, epoch: str, offset: int, table: str) -> Replay:
-        """Return what happened to a table after a position, as far as it is known.
+        """Return what happened to a table after a position, as far as the log reaches.
 
-        Further commits may be told while this runs; those with offsets above the replay's are not in it.
+        Watch the table first. Commits may be told while this runs: of them, those with offsets above the replay's are
+        not in it.
         """
+        if self._is_closed:
+            raise EngineClosed(self.path)
         now, latest = self.position()
-        if (epoch, offset) == (now, latest):
+        if (epoch, offset) == (now, latest) and table.lower() in self._watchers:
             return Replay(now, latest, (), None)
-        after, reason = (offset, "unwatched") if epoch == now else (0, "epoch")
-        return Replay(now, latest, (), Gap(after, latest, reason))
+        if not self._has_log:
+            after, reason = (offset, "unwatched") if epoch == now else (0, "epoch")
+            return Replay(now, latest, (), Gap(after, latest, reason))
+        for answer in replay(self._inspector.rows, self.name, epoch, offset, table):
+            if answer is not None:
+                return answer
+            await asyncio.sleep(0)
+        raise AssertionError("a replay ends with its answer")
 
     # looking inside
 

@@ -17,7 +17,7 @@ from d1.engine.authorizer import ABSENT_TABLES, ALLOWED_FUNCTIONS, DENIED_FUNCTI
 from d1.limits import limit
 from d1.sql import Statement, Token, parameter_count, tokens
 
-__all__ = ["Probe", "explain", "is_busy", "is_interrupted", "is_undecodable"]
+__all__ = ["Probe", "explain", "is_busy", "is_full", "is_interrupted", "is_undecodable"]
 
 _COLUMN: Final = re.compile(r"(?:no such column|ambiguous column name): (.+)\Z", re.S)
 _NEAR: Final = re.compile(r'near "(.*)": syntax error\Z', re.S)
@@ -233,6 +233,11 @@ def is_interrupted(error: sqlite3.Error) -> bool:
 def is_busy(error: sqlite3.Error) -> bool:
     """Tell whether another connection holds the write lock."""
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_BUSY
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Tell whether the file could not grow: it is as big as it may be, or the disk is full."""
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
 def is_undecodable(error: sqlite3.Error) -> bool:

@@ -11,19 +11,22 @@ import re
 import secrets
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
+from shutil import disk_usage
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from d1 import errors
 from d1.capture import Capture
-from d1.changes import Commit, LoggedRow, Row, RowChange, SqlValue
+from d1.changes import Commit, LoggedRow, Row, SqlValue
 from d1.engine.calls import Outcome, Query
+from d1.engine.change_log import LogBounds
 from d1.engine.connection import Connection
-from d1.engine.failures import explain, is_busy, is_interrupted, is_undecodable
+from d1.engine.failures import explain, is_busy, is_full, is_interrupted, is_undecodable
 from d1.errors import Failure, ObjectFailure
+from d1.limits import PLANS
 from d1.sql import Kind, Statement, parse
 from d1.values import well_formed
 
@@ -31,7 +34,11 @@ __all__ = ["Clock", "Interrupted", "Transactions"]
 
 _log = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
+
 _MIN_LOOKS: Final = 3
+_RESUME_TIMEOUT_MS: Final = 2000
+_ROOM_BYTES: Final = 1 << 25
 _RESERVED_RENAME: Final = re.compile(r"\brename\s+to\s+[\"'`\[]?_cf_", re.I)
 _UNSAFE_SCHEMA: Final = re.compile(r"\b(?:fail|rollback|deferrable|deferred)\b", re.I)
 _CONSTRAINTS_VIOLATED: Final = (
@@ -55,9 +62,18 @@ class Interrupted(Exception):
 class Transactions:
     """One connection and the transactions on it. Used by one thread at a time."""
 
-    def __init__(self, path: Path, database: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        path: Path,
+        database: str,
+        clock: Clock,
+        most_bytes: int = PLANS["paid"].database_bytes,
+        log: LogBounds | None = None,
+    ) -> None:
+        """Open the file; with `log`, changes of watched tables are logged in it."""
         self._deadline = inf
         self._looks = 0
+        self.stream = Stream(path, database, log)
         self.connection = Connection(path, must_stop=self._must_stop)
         self.capture = Capture(self.connection)
         self.database = database
@@ -68,14 +84,17 @@ class Transactions:
         self.is_free = False
         """Whether a plain write may be its own transaction: nothing is captured, and it fails as a whole or not."""
         self._clock = clock
+        self._path = path
+        self.connection.rows(f"PRAGMA max_page_count={most_bytes // 4096}")
         self._raw = self.connection.raw
         self._cursor = self._raw.cursor()
         self._own_cursor = self._raw.cursor()
         self._authorizer = self.connection.authorizer
-        self._txn = self.offset = 0
-        self._data_version = 0
+        self._shown_changes: int | None = None
+        """What `changes()` should say to the user where the engine's own statements have overwritten it."""
         self._is_plain_schema = self._is_schema_touched = False
         self._adopt_schema()
+        self.stream.open(self.connection)
 
     def _must_stop(self) -> bool:
         """Answer SQLite's progress handler.
@@ -98,6 +117,8 @@ class Transactions:
         total, started = raw.total_changes, perf_counter()
         self._deadline = started + budget_s
         self._looks = 0
+        if self._shown_changes is not None:
+            self._show_changes(statement)
         authorizer.is_user = True
         try:
             cursor.execute(statement.text, parameters)
@@ -122,17 +143,20 @@ class Transactions:
         Whenever anything is unusual the call is rolled back and goes through `run`, which then explains it.
         """
         capture, own, cursor, authorizer = self.capture, self._own_cursor, self._cursor, self._authorizer
+        stream = self.stream
         total, started = self._raw.total_changes - capture.own_changes, perf_counter()
         self._deadline = started + budget_s
         self._looks = 0
         try:
             own.execute(self.connection.begin_sql)
-            if not capture.begin_plain(statement) or self._read_data_version() != self._data_version:
+            if not capture.begin_plain(statement) or stream.version() != stream.seen:
                 raise _UnusualCall
+            if self._shown_changes is not None:
+                self._show_changes(statement)
             authorizer.is_user = True
             cursor.execute(statement.text, parameters)
             authorizer.is_user = False
-            logged = capture.collect()
+            commit = stream.prepare(capture.collect(), self._clock.now_ms())
             own.execute(self.connection.commit_sql)
         except BaseException as error:
             authorizer.is_user = False
@@ -142,8 +166,10 @@ class Transactions:
                 return self.run((Query(statement.text, parameters),), deadline)[0]
             raise
         self._deadline = inf
+        if stream.is_logged and cursor.rowcount != 1:  # the entry of the log has set changes() to 1
+            self._shown_changes = cursor.rowcount
         changes = self._raw.total_changes - capture.own_changes - total
-        self._committed(logged, is_write=changes != 0)
+        self._committed(commit, is_write=changes != 0)
         duration_ms = (perf_counter() - started) * 1000
         return Outcome(statement.text, cursor.description, [], changes, cursor.lastrowid or 0, duration_ms)
 
@@ -163,20 +189,23 @@ class Transactions:
     def _run(self, queries: Sequence[Query], deadline: float) -> list[Outcome]:
         self._deadline = deadline
         self._looks = 0
-        capture, own, total = self.capture, self._own_cursor, self._raw.total_changes
-        is_captured, version = capture.is_wanted, self._data_version
+        capture, own, stream, total = self.capture, self._own_cursor, self.stream, self._raw.total_changes
+        is_captured, version = capture.is_wanted, stream.seen
         logged: list[LoggedRow] = []
+        commit = None
         try:
             own.execute(self.connection.begin_sql)
             if is_captured:
                 capture.begin()
-                version = self._read_data_version()
-                if version != self._data_version:
+                version = stream.version()
+                if version != stream.seen:
                     logged = capture.adopt_foreign_changes()
             outcomes = [self._query(query) for query in queries]
             if is_captured:
-                # complete and still uncommitted: a log that must survive a crash would be written here
                 logged += capture.collect()
+                if logged and stream.is_logged:
+                    self._remember_changes()
+                commit = stream.prepare(logged, self._clock.now_ms())
             own.execute(self.connection.commit_sql)
         except BaseException as error:
             self._deadline = inf
@@ -186,25 +215,25 @@ class Transactions:
                 raise self._explained(error, None) from error
             raise
         self._deadline = inf
-        self._data_version = version
+        stream.seen = version
         self._is_schema_touched = False
         has_changes = self._raw.total_changes != total
-        self._committed(logged, is_write=has_changes or not all([parse(query.sql).only_reads for query in queries]))
+        self._committed(commit, is_write=has_changes or not all([parse(query.sql).only_reads for query in queries]))
         return outcomes
 
-    def _committed(self, logged: Sequence[LoggedRow], *, is_write: bool) -> None:
+    def _committed(self, commit: Commit | None, *, is_write: bool) -> None:
         """Take note that COMMIT has returned; only now may the changes be told."""
         if is_write:
             self.writes += 1
-        if logged:
-            self._txn += 1
-            self.commit = Commit(self._txn, self.database, _row_changes(logged, self.offset), self._clock.now_ms())
-            self.offset += len(logged)
+        self.stream.committed(commit, is_write=is_write)
+        if commit is not None:
+            self.commit = commit
 
     def _abandon(self, is_captured: bool) -> None:
         self.connection.rollback()
         if is_captured:
             self.capture.rollback()
+            self.stream.rolled_back()
         if self._is_schema_touched:
             self._adopt_schema()
             self._is_schema_touched = False
@@ -258,6 +287,8 @@ class Transactions:
         if statement.parameter_names and _NAMES_NEED_A_MAPPING:
             values = _by_name(statement.parameter_names, parameters)
         authorizer, cursor = self._authorizer, self._cursor
+        if self._shown_changes is not None:
+            self._show_changes(statement)
         authorizer.is_user = True
         try:
             cursor.execute(statement.text, values)
@@ -277,39 +308,95 @@ class Transactions:
 
     # capture
 
-    def _read_data_version(self) -> int:
-        """Return a number that changes when another connection has written."""
-        self._own_cursor.execute(self.connection.data_version_sql)
-        return self._own_cursor.fetchone()[0]
+    def _remember_changes(self) -> None:
+        """Keep what `changes()` says to the user; the engine's own statements are about to overwrite it."""
+        if self._shown_changes is None:
+            ((self._shown_changes,),) = self.connection.rows("SELECT changes()")
+
+    def _show_changes(self, statement: Statement) -> None:
+        """Restore `changes()` where a statement may read it; the next write of the user's sets it anew."""
+        assert self._shown_changes is not None
+        if "changes" in statement.text.lower():
+            self.capture.restore_changes(self._shown_changes)
+        elif statement.kind is not Kind.WRITE:
+            return
+        self._shown_changes = None
 
     def look_for_foreign_changes(self) -> None:
         """Notice writes of other processes without a call; `commit` then tells of them."""
-        if self.capture.is_wanted and self._read_data_version() != self._data_version:
+        if self.capture.is_wanted and self.stream.version() != self.stream.seen:
             self._run((), inf)
 
     def watch(self, table: str) -> str | None:
-        """Arm capture for a table; see `Capture.watch`."""
+        """Arm capture for a table; see `Capture.watch`. Its changes are logged when the database has a log."""
         is_first = not self.capture.is_wanted
-        self._deadline = inf
+
+        def watch() -> str | None:
+            if is_first:
+                self.stream.seen = self.stream.version()
+            self.stream.follow(table)
+            return self.capture.watch(table)
+
+        return self._arranged(watch)
+
+    def unwatch(self, table: str) -> None:
+        """Disarm capture for a table; see `Capture.unwatch`."""
+
+        def unwatch() -> None:
+            self.capture.unwatch(table)
+            if not self.capture.is_watched(table):
+                self.stream.forget(table)
+
+        self._arranged(unwatch)
+
+    def leave(self, table: str) -> None:
+        """Take note that nobody follows a table any more, which stays armed for those who come back."""
+        self._arranged(lambda: self.stream.leave(table, self._clock.now_ms()))
+
+    def resume(self) -> list[str]:
+        """Arm again what an earlier run logged until its end; return the tables, of which each counts one watcher."""
+        self.connection.set_busy_timeout(_RESUME_TIMEOUT_MS)
+        commit = None
         try:
             self._own_cursor.execute(self.connection.begin_sql)
-            name = self.capture.watch(table)
-            version = self._read_data_version()
+            self.stream.seen = self.stream.version()
+            tables, since = self.stream.resume(self._clock.now_ms())
+            for table in tables:
+                self.capture.watch(table)
+            if since is Since.WRITTEN:
+                commit = self.stream.prepare(self.capture.adopt_foreign_changes(), self._clock.now_ms())
+            self._own_cursor.execute(self.connection.commit_sql)
+        except BaseException:
+            self._abandon(is_captured=True)
+            raise
+        finally:
+            self.connection.set_busy_timeout(0)
+        self.stream.committed(commit, is_write=True)
+        self.stream.keep_notes(is_captured=self.capture.is_wanted)
+        self._refresh()
+        return tables
+
+    def _arranged(self, arrange: Callable[[], Result]) -> Result:
+        """Change in a transaction of its own what is captured and logged."""
+        self._deadline = inf
+        stream = self.stream
+        if stream.is_logged:
+            self._remember_changes()
+        try:
+            self._own_cursor.execute(self.connection.begin_sql)
+            before = stream.version()
+            result = arrange()
             self._own_cursor.execute(self.connection.commit_sql)
         except BaseException as error:
             self._abandon(is_captured=True)
             if isinstance(error, sqlite3.Error):
                 raise self._explained(error, None) from error
             raise
-        if is_first:
-            self._data_version = version
+        # what another connection has written before goes on being unseen
+        stream.committed(None, is_write=stream.is_logged and before == stream.seen)
+        stream.keep_notes(is_captured=self.capture.is_wanted)
         self._refresh()
-        return name
-
-    def unwatch(self, table: str) -> None:
-        """Disarm capture for a table; see `Capture.unwatch`."""
-        self.capture.unwatch(table)
-        self._refresh()
+        return result
 
     def restart_wal(self) -> None:
         """Copy the rest of the WAL into the file and begin it anew; does nothing while another process reads."""
@@ -320,8 +407,9 @@ class Transactions:
             _log.info("the WAL of %s goes on growing for now: %s", self.database, error)
 
     def close(self) -> None:
-        """Close the connection; nothing may be running."""
+        """Close the connection, the last one of this process to the file; nothing may be running."""
         self.connection.close()
+        self.stream.close()
 
     # schema and failures
 
@@ -337,6 +425,8 @@ class Transactions:
         """Return what to raise for `error`."""
         if is_interrupted(error) or is_busy(error):
             return Interrupted(str(error))
+        if is_full(error) and disk_usage(self._path.parent).free > _ROOM_BYTES:
+            return Failure(errors.DATABASE_FULL)  # the limit of the plan, not of the disk
         deadline, self._deadline = self._deadline, inf
         try:
             subject = statement or Statement("", "", Kind.OTHER)
@@ -373,12 +463,3 @@ def _by_name(names: Sequence[str], values: Sequence[SqlValue]) -> dict[str, SqlV
     if len(names) != len(values):
         raise Failure(errors.BINDING_COUNT)
     return {name[1:]: value for name, value in zip(names, values, strict=True)}
-
-
-def _row_changes(logged: Sequence[LoggedRow], after: int) -> tuple[RowChange, ...]:
-    changes: list[RowChange] = []
-    for seq, row in enumerate(logged, after + 1):
-        data = None if row.new is None else dict(zip(row.columns, row.new, strict=True))
-        old = None if row.old is None else dict(zip(row.columns, row.old, strict=True))
-        changes.append(RowChange(seq, row.type, row.table, data, old))
-    return tuple(changes)
