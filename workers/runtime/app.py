@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random, SystemRandom
@@ -57,14 +58,17 @@ class StateInUse(StateError):
 class App:
     """One Worker with its bindings, ready to answer."""
 
-    def __init__(self, project: Project, state: Path, tasks: asyncio.TaskGroup, clock: Clock) -> None:
+    def __init__(self, project: Project, state: Path, tasks: asyncio.TaskGroup, clock: Clock | None) -> None:
         self.project = project
         self.state = state
         self.warnings: list[str] = list(project.warnings)
         """Lines the person at the terminal should read once."""
         self.databases: dict[str, D1Database] = {}
         self._tasks = tasks
-        self._clock = clock
+        self._own_clock = clock
+        self._clock = clock or SystemClock()
+        self._executor: Executor | None = None
+        self._raises = False
         self._feeds: dict[str, ChangeFeed] = {}
         self._realtime: Realtime | None = None
         self._realtime_answers = False
@@ -88,6 +92,8 @@ class App:
         random: Random | None = None,
         pages: bool = False,
         after: ModuleSpace | None = None,
+        executor: Executor | None = None,
+        raises: bool = False,
     ) -> AsyncGenerator[App, None]:
         """Run the application of a configuration inside the `async with` block.
 
@@ -95,17 +101,19 @@ class App:
             config: A loaded project, or the path of a configuration file.
             persist_to: Folder for state; by default `.wrangler/state` beside the configuration file.
             outbound: The way to the network for `fetch`; without it, outbound requests fail.
-            clock: Source of dates.
+            clock: Source of dates, in SQL and JavaScript's `Date` too; the machine's by default.
             random: Source of randomness.
             pages: Show exceptions as pages to browsers: they hold the Worker's source.
             after: The modules of the same Worker before its source was changed.
+            executor: Runs long SQL statements; a thread for each database by default.
+            raises: Let the exception of a handler reach the caller of `respond` instead of answering with a 500.
 
         Raises:
             ConfigError: A binding cannot be made as configured.
             LoadError: The Worker's source cannot be loaded.
         """
         project = config if isinstance(config, Project) else load(config)
-        clock, random = clock or SystemClock(), random or SystemRandom()
+        random = random or SystemRandom()
         bindings.check_names(project)
         async with AsyncExitStack() as stack:
             state = (persist_to or project.directory / ".wrangler" / "state") / "v3"
@@ -115,7 +123,7 @@ class App:
             # Without the error of the block: a TaskGroup would wrap what the caller raised.
             stack.push_async_callback(tasks.__aexit__, None, None, None)
             app = cls(project, state, tasks, clock)
-            app._pages, app._after = pages, after
+            app._pages, app._after, app._executor, app._raises = pages, after, executor, raises
             await app._build(stack, outbound or _no_network, random)
             yield app
 
@@ -126,10 +134,12 @@ class App:
             raise project.error("main", 'is required: the Worker\'s main module, for example "src/entry.py"')
         if main is not None and not main.is_file():
             raise project.error("main", f"{project.settings.main} does not exist")
-        host = self._host = Host(self.state / "do", clock=self._clock, random=random)
+        host = self._host = Host(self.state / "do", clock=self._own_clock, random=random)
         space = self.space = ModuleSpace(main, self._after) if main is not None else None
         flags = project.settings.compatibility_flags
         isolate = self._isolate = Isolate(project.name, space, self._tasks, outbound, flags)
+        if self._own_clock is not None:
+            isolate.ambient.clock = self._own_clock.now_ms
         stack.callback(isolate.unload)
         for entry in project.settings.d1_databases:
             self._open_database(entry.binding, entry.local_id)
@@ -147,7 +157,7 @@ class App:
             self._realtime_answers = section.routes
             stack.push_async_callback(self._realtime.close)
             isolate.bind({section.binding: self._realtime})
-        self._dispatcher = Dispatcher(isolate, self._clock, pages=self._pages)
+        self._dispatcher = Dispatcher(isolate, self._clock, pages=self._pages, raises=self._raises)
         if isolate.module is not None and not self._dispatcher.has_fetch and self._realtime is None:
             self.warnings.append(f"{project.settings.main} exports no Default class with fetch and no on_fetch")
         await host.start()
@@ -166,7 +176,9 @@ class App:
         feed = ChangeFeed()
         path = self.state / "d1" / _D1_KEY / f"{IdFactory(_D1_KEY).from_name(local_id)}.sqlite"
         try:
-            engine = Engine.open(path, name=binding, on_commit=feed.committed, clock=self._clock)
+            engine = Engine.open(
+                path, name=binding, on_commit=feed.committed, clock=self._own_clock, executor=self._executor
+            )
         except Exception as error:  # a task root: whatever SQLite says about a file it cannot read
             raise StateError(f"the database of {binding} cannot be opened: {error} ({path})") from error
         database = D1Database(engine, binding)
@@ -257,6 +269,16 @@ class App:
     async def close_objects(self, code: int = 1012) -> None:
         """Commit and stop every Durable Object; their sockets are closed with `code`."""
         await self._host.close(code)
+
+    @property
+    def isolate(self) -> Isolate:
+        """The loaded Worker."""
+        return self._isolate
+
+    @property
+    def host(self) -> Host:
+        """Where Durable Objects live."""
+        return self._host
 
     @property
     def source_folders(self) -> list[Path]:

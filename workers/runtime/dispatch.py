@@ -50,8 +50,16 @@ class ScheduledController(JsProxy):
 class Dispatcher:
     """Calls the handlers of one Worker. Stateless entrypoints get a new instance for each event."""
 
-    def __init__(self, isolate: Isolate, clock: Clock, *, pages: bool = False) -> None:
-        """Prepare to call a Worker's handlers; with `pages`, a browser is shown an exception as a page."""
+    def __init__(self, isolate: Isolate, clock: Clock, *, pages: bool = False, raises: bool = False) -> None:
+        """Prepare to call a Worker's handlers.
+
+        Args:
+            isolate: The Worker.
+            clock: Source of dates.
+            pages: Show an exception to a browser as a page.
+            raises: Let exceptions of `fetch` handlers reach the caller, for tests.
+        """
+        self._raises = raises
         self._isolate = isolate
         self._pages = pages
         self._clock = clock
@@ -84,6 +92,8 @@ class Dispatcher:
                 raise  # the request itself was cancelled, not something the Worker waited for
             return self.failure(error, request)
         except Exception as error:  # a request
+            if self._raises:
+                raise
             return self.failure(error, request)
 
     def _fetch_caller(self) -> Callable[[web.Request], object]:
