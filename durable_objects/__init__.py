@@ -16,17 +16,21 @@ if TYPE_CHECKING:
     from durable_objects.realtime.topic_object import TopicObject
     from durable_objects.state import DurableObjectState, ObjectClass
     from durable_objects.stub import DurableObjectStub
+    from durable_objects.usage import ClassSnapshot, Figures, ObjectSnapshot
 
 __all__ = [
+    "ClassSnapshot",
     "Clock",
     "DurableObjectId",
     "DurableObjectNamespace",
     "DurableObjectState",
     "DurableObjectStub",
+    "Figures",
     "Host",
     "NullObserver",
     "ObjectClass",
     "ObjectReset",
+    "ObjectSnapshot",
     "Observer",
     "SystemClock",
     "TopicObject",
@@ -34,15 +38,18 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ClassSnapshot": "usage",
     "Clock": "clock",
     "DurableObjectId": "ids",
     "DurableObjectNamespace": "namespace",
     "DurableObjectState": "state",
     "DurableObjectStub": "stub",
+    "Figures": "usage",
     "Host": "host",
     "NullObserver": "observer",
     "ObjectClass": "state",
     "ObjectReset": "errors",
+    "ObjectSnapshot": "usage",
     "Observer": "observer",
     "SystemClock": "clock",
     "TopicObject": "realtime.topic_object",

@@ -7,19 +7,22 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
-from durable_objects.actor import Actor, Instance
+from durable_objects.actor import Actor
 from durable_objects.alarms import Alarms
 from durable_objects.clock import Clock, SystemClock
 from durable_objects.ids import DurableObjectId
+from durable_objects.instance import Instance
 from durable_objects.namespace import DurableObjectNamespace
 from durable_objects.observer import NullObserver, Observer
 from durable_objects.state import ObjectClass
 from durable_objects.storage.files import OpenFiles
+from durable_objects.usage import ClassSnapshot, ObjectSnapshot, Usage
 from workers.compat.proxies import JsException
 
 __all__ = ["Host", "ObjectClass"]
 
 _STOP_LIMIT_S = 5.0
+_REMEMBERED = 1000
 
 
 class _Directory:
@@ -30,6 +33,8 @@ class _Directory:
         self.actors: dict[str, Actor] = {}
         self._host = host
         self._path = directory
+        self._retired: dict[str, Usage] = {}
+        self._forgotten = Usage()
         self.alarms = Alarms(directory / "metadata.sqlite", host.clock, host.random, self._fire)
 
     def actor(self, object_id: DurableObjectId) -> Actor:
@@ -40,7 +45,25 @@ class _Directory:
             self._host.refuse_when_closed()
             path = self._path / f"{hex_id}.sqlite"
             actor = self.actors[hex_id] = Actor(self._host, self.spec, object_id, path, self.alarms)
+            actor.usage = self._retired.pop(hex_id, None) or actor.usage
         return actor
+
+    def retire(self, actor: Actor) -> None:
+        """Forget an actor, but not what it used: for a while under its id, then in the sum of the class only."""
+        if self.actors.get(str(actor.id)) is actor:
+            del self.actors[str(actor.id)]
+            self._retired[str(actor.id)] = actor.usage
+            if len(self._retired) > _REMEMBERED:
+                self._forgotten.add(self._retired.pop(next(iter(self._retired))))
+
+    def snapshot(self) -> ClassSnapshot:
+        """Sum up the class."""
+        total = Usage()
+        loaded = [actor.snapshot() for actor in self.actors.values()]
+        for usage in (self._forgotten, *self._retired.values(), *(one.usage for one in loaded)):
+            total.add(usage)
+        awake, sockets = sum(one.is_awake for one in loaded), sum(one.sockets for one in loaded)
+        return ClassSnapshot(self.spec.unique_key, len(loaded), awake, sockets, total.figures())
 
     def _fire(self, object_id: str, name: str | None, at_ms: int, failures: int) -> None:
         self.actor(DurableObjectId(object_id, name)).fire_alarm(at_ms, failures)
@@ -123,13 +146,25 @@ class Host:
         """Return the loaded actors of one namespace, for inspection."""
         return list(self._directories[unique_key].actors.values())
 
+    def objects(self, unique_key: str | None = None) -> list[ObjectSnapshot]:
+        """Return pictures of the loaded objects, of one namespace or of all: counters, sockets, what keeps them awake.
+
+        An object is loaded while it has an instance or hibernating sockets.
+        """
+        chosen = [unique_key] if unique_key is not None else list(self._directories)
+        return [actor.snapshot() for key in chosen for actor in self._directories[key].actors.values()]
+
+    def classes(self) -> list[ClassSnapshot]:
+        """Return the sums of every namespace since the host began; they never shrink."""
+        return [directory.snapshot() for directory in self._directories.values()]
+
     # -- what actors ask for
 
     def retire(self, actor: Actor) -> None:
         """Forget an actor without instance and sockets."""
         directory = self._directories.get(actor.spec.unique_key)
-        if directory is not None and directory.actors.get(str(actor.id)) is actor:
-            del directory.actors[str(actor.id)]
+        if directory is not None:
+            directory.retire(actor)
 
     def refuse_when_closed(self) -> None:
         """Refuse new objects while the runtime stops.

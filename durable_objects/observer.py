@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from durable_objects.usage import ObjectSnapshot
+
 __all__ = ["NullObserver", "Observer"]
 
 
@@ -16,6 +18,14 @@ class Observer(Protocol):
 
     def object_stopped(self, unique_key: str, object_id: str, reason: str) -> None:
         """An instance was dropped: "evicted", "closed" or the text of the error that broke it."""
+        ...
+
+    def object_used(self, snapshot: ObjectSnapshot) -> None:
+        """An instance was dropped: what its object has used so far."""
+        ...
+
+    def kept_awake(self, unique_key: str, object_id: str, why: str) -> None:
+        """An object was idle for long enough to hibernate, and could not."""
         ...
 
     def event_finished(self, unique_key: str, kind: str, failed: bool) -> None:
@@ -34,6 +44,12 @@ class NullObserver:
         """Ignore."""
 
     def object_stopped(self, unique_key: str, object_id: str, reason: str) -> None:
+        """Ignore."""
+
+    def object_used(self, snapshot: ObjectSnapshot) -> None:
+        """Ignore."""
+
+    def kept_awake(self, unique_key: str, object_id: str, why: str) -> None:
         """Ignore."""
 
     def event_finished(self, unique_key: str, kind: str, failed: bool) -> None:

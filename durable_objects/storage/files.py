@@ -14,6 +14,7 @@ from typing import Any
 
 from durable_objects.errors import StorageError
 from durable_objects.storage.locate import error_offset
+from durable_objects.usage import Usage
 
 __all__ = ["ObjectFile", "OpenFiles", "storage_error"]
 
@@ -121,14 +122,20 @@ def _tolerant_text(value: bytes) -> str:
 class ObjectFile:
     """One SQLite database; `connection` opens it. Every method may raise StorageError.
 
-    `at_rest` tells whether nobody is using the file, so that `open_files` may close it for a while.
+    `at_rest` tells whether nobody is using the file, so that `open_files` may close it for a while. What is read and
+    written is counted in `usage`.
     """
 
     def __init__(
-        self, path: Path, open_files: OpenFiles | None = None, at_rest: Callable[[], bool] = lambda: False
+        self,
+        path: Path,
+        open_files: OpenFiles | None = None,
+        at_rest: Callable[[], bool] = lambda: False,
+        usage: Usage | None = None,
     ) -> None:
         self.path = path
         self.at_rest = at_rest
+        self.usage = usage or Usage()
         self._open_files = open_files
         self.internal = False
         self.generation = 0

@@ -116,18 +116,25 @@ class KeyValue:
 
     def get(self, key: str) -> Any:
         """Return the value, or None."""
-        if not self._file.has("_cf_KV"):
+        file = self._file
+        file.usage.reads += 1
+        if not file.has("_cf_KV"):
             return None
-        row = self._file.run("SELECT value FROM _cf_KV WHERE key = ?", (key,)).fetchone()
-        return None if row is None else deserialize(row[0])
+        row = file.run("SELECT value FROM _cf_KV WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        file.usage.rows_read += 1
+        return deserialize(row[0])
 
     def get_many(self, keys: Iterable[str]) -> JsDict:
         """Return the values that exist, in key order."""
         found = JsDict()
+        self._file.usage.reads += 1
         if self._file.has("_cf_KV"):
             for key in sorted(set(keys), key=lambda text: text.encode()):
                 row = self._file.run("SELECT value FROM _cf_KV WHERE key = ?", (key,)).fetchone()
                 if row is not None:
+                    self._file.usage.rows_read += 1
                     found[key] = deserialize(row[0])
         return found
 
@@ -140,24 +147,34 @@ class KeyValue:
         self._transactions.write()
         file = self._file
         file.ensure("_cf_KV", _DDL)
+        usage = file.usage
+        usage.writes += 1
         for key, value in pairs:
+            usage.rows_written += 1
             file.run("INSERT INTO _cf_KV VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (key, value))
 
     def delete(self, keys: Iterable[str]) -> int:
         """Remove keys; return how many existed."""
+        usage = self._file.usage
+        usage.writes += 1
         if not self._file.has("_cf_KV"):
             return 0
         self._transactions.write()
-        return sum(self._file.run("DELETE FROM _cf_KV WHERE key = ?", (key,)).rowcount for key in set(keys))
+        count = sum(self._file.run("DELETE FROM _cf_KV WHERE key = ?", (key,)).rowcount for key in set(keys))
+        usage.rows_written += count
+        return count
 
     def scan(self, options: ListOptions) -> Iterator[tuple[str, Any]]:
         """Iterate over a range; writes made meanwhile are seen."""
+        usage = self._file.usage
+        usage.reads += 1
         if not self._file.has("_cf_KV"):
             return
         sql, parameters = options.query()
         cursor = self._file.run(sql, parameters)
         try:
             while (row := self._file.fetch(cursor)) is not None:
+                usage.rows_read += 1
                 yield row[0], deserialize(row[1])
         except sqlite3.Error as error:
             raise storage_error(error) from None

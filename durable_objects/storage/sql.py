@@ -107,7 +107,11 @@ class SqlStorage:
             raise JsException(_USE_THE_API)
         if piece.renames_to_internal:
             raise StorageError("not authorized: SQLITE_AUTH")  # the authorizer is not told the new name
-        if not piece.reads:
+        usage = self._file.usage
+        if piece.reads:
+            usage.reads += 1
+        else:
+            usage.writes += 1
             self._transactions.write()
         connection = self._file.connection
         try:
@@ -120,6 +124,8 @@ class SqlStorage:
             raise storage_error(error, piece.sql, connection) from None
         except OverflowError:
             raise JsTypeError("Cannot convert a BigInt value to a number") from None
+        if cursor.rowcount > 0:
+            usage.rows_written += cursor.rowcount
         return SqlCursor(self._file, cursor, counts_rows=piece.counts_rows)
 
     @property
@@ -160,6 +166,7 @@ class SqlCursor:
                 raise storage_error(error) from None
             if self._next is not None and self._counts_rows:
                 self._read += 1
+                self._file.usage.rows_read += 1
         return self._next
 
     def _advance(self) -> tuple[object, ...] | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from durable_objects import Host, ObjectClass
+from durable_objects import Host, NullObserver, ObjectClass
 from workers import DurableObject, Response
 from workers.compat.proxies import JsException
 from workers.compat.websocket import WebSocketPair
@@ -79,7 +79,7 @@ def test_a_running_object_cannot_be_evicted(play: Any):
 def test_the_observer_hears_of_lives_and_events(play: Any, tmp_path: Any):
     heard: list[Any] = []
 
-    class Listener:
+    class Listener(NullObserver):
         def object_started(self, unique_key: str, object_id: str) -> None:
             heard.append(("started", unique_key))
 
