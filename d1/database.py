@@ -133,8 +133,11 @@ async def _run(engine: Engine, members: list[Query]) -> list[Outcome]:
     usage.count_call()
     for member in members:
         usage.before(member.sql, member.parameters)
-    answer = engine.run(members)
-    outcomes = await answer if isinstance(answer, asyncio.Future) else answer
+    try:
+        answer = engine.run(members)
+        outcomes = await answer if isinstance(answer, asyncio.Future) else answer
+    except MemoryError as error:
+        raise Failure(errors.OUT_OF_MEMORY) from error
     for outcome in outcomes:
         usage.after(outcome.sql, len(outcome.description or ()), outcome.duration_ms)
     return outcomes

@@ -23,6 +23,7 @@ __all__ = [
     "MULTIPLE_WITH_PARAMETERS",
     "NOT_A_STATEMENT",
     "NO_STATEMENTS",
+    "OUT_OF_MEMORY",
     "OVERLOADED",
     "TIMED_OUT",
     "TOO_MANY_CALLS",
@@ -54,6 +55,7 @@ TRANSACTION_STATEMENT = (
 TIMED_OUT = "D1 DB storage operation exceeded timeout which caused object to be reset."
 DATABASE_FULL = "Exceeded maximum DB size"
 TOO_MANY_CALLS = "Too many API requests by single worker invocation."
+OUT_OF_MEMORY = "out of memory: SQLITE_NOMEM"
 OVERLOADED = "D1 DB is overloaded. Too many requests queued."
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from d1.engine.connection import Connection
 from d1.engine.failures import explain, is_busy
-from d1.errors import BINDING_COUNT, Failure
+from d1.errors import BINDING_COUNT, OUT_OF_MEMORY, Failure
 from d1.sql import Kind, Statement, parse, quote_name
 
 __all__ = ["DatabaseFile", "DatabaseLocked", "Ran", "UnusableFile"]
@@ -198,6 +198,8 @@ class DatabaseFile:
         except (sqlite3.Error, UnicodeEncodeError) as error:
             authorizer.is_user = False
             raise self._explained(error, sql) from error
+        except MemoryError as error:  # what the driver makes of SQLITE_NOMEM, mostly a statement that is too big
+            raise Failure(OUT_OF_MEMORY) from error
         finally:
             self.is_running = authorizer.is_user = authorizer.is_altering = False
         if self._must_stop:

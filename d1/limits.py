@@ -9,7 +9,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Final
 
-from d1.errors import DATABASE_FULL, TIMED_OUT, TOO_MANY_CALLS
+from d1.errors import DATABASE_FULL, OUT_OF_MEMORY, TIMED_OUT, TOO_MANY_CALLS
 
 __all__ = ["FORBIDDEN", "LIMITS", "NEAR", "PLANS", "Forbidden", "Limit", "Plan", "apply_limits", "limit"]
 
@@ -132,7 +132,7 @@ LIMITS: Final = (
         "instructions of a compiled statement",
         "all",
         _MEASURED,
-        "out of memory: SQLITE_NOMEM",
+        OUT_OF_MEMORY,
         sqlite3.SQLITE_LIMIT_VDBE_OP,
     ),
     Limit(

@@ -208,7 +208,7 @@ class D1PreparedStatement:
             usage.count_call()
             facts = usage.before(sql, self.params)
             answer = engine.run_one(sql, self.params)
-        except Failure as failure:
+        except (Failure, MemoryError) as failure:
             raise as_error(failure, sql) from failure
         if type(answer) is Outcome:
             if facts.is_new:
@@ -222,7 +222,7 @@ class D1PreparedStatement:
         sql = str(self.statement)
         try:
             outcome: Outcome = await answer
-        except Failure as failure:
+        except (Failure, MemoryError) as failure:
             raise as_error(failure, sql) from failure
         self._engine.usage.after(sql, len(outcome.description or ()), outcome.duration_ms)
         if self._tracker is not None:
@@ -245,11 +245,13 @@ def query_of(statement: D1PreparedStatement) -> Query:
     raise D1Error(_UNPARSABLE.format(received=_RECEIVED.get(type(sql), "object")))
 
 
-def as_error(failure: Failure, sql: str | None = None) -> JsException:
+def as_error(failure: Failure | MemoryError, sql: str | None = None) -> JsException:
     """Return the exception that a user's program sees; `sql` is the text of a call of one statement.
 
     Only there a text that holds nothing is told apart from one that holds no statement: a batch drops it beforehand.
     """
+    if isinstance(failure, MemoryError):  # what the driver makes of SQLITE_NOMEM, mostly a statement that is too big
+        return D1Error(errors.OUT_OF_MEMORY)
     if isinstance(failure, ObjectFailure):
         return D1ObjectError(failure.reason)
     if sql is not None and failure.reason == errors.NOT_A_STATEMENT and is_only_comment(sql):

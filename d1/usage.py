@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from d1.errors import TOO_MANY_CALLS, Failure
@@ -67,7 +67,7 @@ class Usage:
         """Limit's name -> highest figure. Arguments of functions and columns of new tables are counted in texts only
         that have many commas, so their peaks may be lower than what really was."""
         self._database = database
-        self._limits = {entry.name: entry for entry in LIMITS if entry.is_watched and entry.plan in ("all", plan.name)}
+        self._limits = {entry.name: _on(plan, entry) for entry in LIMITS if entry.is_watched}
         self._near = {name: int(NEAR * _stated(entry)) for name, entry in self._limits.items()}
         self._most_calls = 0
         self._most_parameters = 0
@@ -185,6 +185,11 @@ class Usage:
         if columns:
             self._see("columns", columns, sql)
         return frozenset(patterns)
+
+
+def _on(plan: Plan, entry: Limit) -> Limit:
+    values = {"queries": plan.queries, "database_bytes": plan.database_bytes}
+    return replace(entry, value=values[entry.name], plan=plan.name) if entry.name in values else entry
 
 
 def _stated(entry: Limit) -> int:
