@@ -35,6 +35,7 @@ from durable_objects.storage.transaction import Transactions
 from durable_objects.usage import Usage
 from workers.compat import stacks
 from workers.compat import web as js
+from workers.compat.ambient import Invocation, invocation
 from workers.compat.ambient import install as install_ambient
 from workers.compat.websocket import current_owner
 from workers.entrypoints import DurableObjectAbort
@@ -161,6 +162,7 @@ class Instance:
 
     async def _turn(self, kind: str, work: Callable[[Any], Any], future: asyncio.Future[Any] | None) -> None:
         failed = True
+        invocation.set(Invocation())  # the turn has a context of its own
         try:
             if self.gate.locked is not None:
                 await self.gate.enter(None)

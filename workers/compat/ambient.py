@@ -89,6 +89,16 @@ invocation: ContextVar[Invocation] = ContextVar("workers_invocation")
 
 
 @contextmanager
+def counting() -> Generator[None, None, None]:
+    """Count what happens inside the `with` block, and in tasks started there, as one invocation."""
+    token = invocation.set(Invocation())
+    try:
+        yield
+    finally:
+        invocation.reset(token)
+
+
+@contextmanager
 def enter(ambient: Ambient) -> Generator[Ambient, None, None]:
     """Make `ambient` the running Worker for this context and whatever it starts."""
     token = current.set(ambient)

@@ -73,10 +73,14 @@ class Dispatcher:
     async def fetch(self, request: web.Request) -> web.Response:
         """Answer a request; a handler that fails becomes a 500 that says why."""
         own = self._isolate.ambient
-        if ambient.current.get(None) is own:
-            return await self._answer(request)
-        with ambient.enter(own):
-            return await self._answer(request)
+        token = ambient.invocation.set(ambient.Invocation())
+        try:
+            if ambient.current.get(None) is own:
+                return await self._answer(request)
+            with ambient.enter(own):
+                return await self._answer(request)
+        finally:
+            ambient.invocation.reset(token)
 
     async def _answer(self, request: web.Request) -> web.Response:
         try:
@@ -134,7 +138,7 @@ class Dispatcher:
         """Run the `scheduled` handler; return its outcome ("ok" or "exception") and whether it asked for no retry."""
         isolate = self._isolate
         controller = ScheduledController(cron, at_ms)
-        with ambient.enter(isolate.ambient):
+        with ambient.enter(isolate.ambient), ambient.counting():
             try:
                 if isolate.default is not None:
                     handler = getattr(isolate.default(isolate.context, isolate.env), "scheduled", None)
