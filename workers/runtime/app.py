@@ -8,44 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
-from d1.database import D1Database
-from d1.engine import Engine
 from durable_objects.clock import Clock, SystemClock
 from durable_objects.host import Host
-from durable_objects.ids import IdFactory
 from durable_objects.namespace import DurableObjectNamespace
 from durable_objects.realtime.core.settings import BUILT_IN_CLASS, RealtimeSettings, TopicClass
 from workers.compat import ambient, web
 from workers.request import Request
 from workers.response import Response
 from workers.runtime import bindings
-from workers.runtime.change_feed import ChangeFeed
 from workers.runtime.config.load import Project, load
 from workers.runtime.config.models import RealtimeSection
 from workers.runtime.dispatch import Dispatcher
 from workers.runtime.isolate import Isolate, Outbound
 from workers.runtime.loader import ModuleSpace
+from workers.runtime.resources import Resources, StateError
+from workers.runtime.worker import Worker
 
 if TYPE_CHECKING:
     from durable_objects.realtime.binding import Realtime
 
 __all__ = ["App", "StateError", "StateInUse"]
 
-_D1_KEY = "miniflare-D1DatabaseObject"
 _DRAIN_S = 3.0
 # Whether realtime might answer: a cheap look, before the URL is taken apart.
 _REALTIME_PATH = re.compile(r"^https?://[^/]+/(?:api/(?:v1/public/)?realtime|v1/realtime|realtime|internal/hooks/rpc)")
-
-
-class StateError(Exception):
-    """The state folder or a file in it cannot be used; the text is one line for the person at the terminal."""
 
 
 class StateInUse(StateError):
@@ -56,28 +49,31 @@ class StateInUse(StateError):
 
 
 class App:
-    """One Worker with its bindings, ready to answer."""
+    """A Worker with its bindings, and the Workers it is bound to, ready to answer."""
 
     def __init__(self, project: Project, state: Path, tasks: asyncio.TaskGroup, clock: Clock | None) -> None:
         self.project = project
         self.state = state
         self.warnings: list[str] = list(project.warnings)
         """Lines the person at the terminal should read once."""
-        self.databases: dict[str, D1Database] = {}
+        self.patience_s = _DRAIN_S
+        """How long work given to `waitUntil` has at the end."""
         self._tasks = tasks
         self._own_clock = clock
         self._clock = clock or SystemClock()
         self._executor: Executor | None = None
         self._raises = False
-        self._feeds: dict[str, ChangeFeed] = {}
         self._realtime: Realtime | None = None
         self._realtime_answers = False
         self._pages = False
         self._after: ModuleSpace | None = None
         self.space: ModuleSpace | None = None
         """The Worker's modules, None without a main module."""
+        self._workers: list[Worker] = []
+        self._resources: Resources
         self._isolate: Isolate
         self._dispatcher: Dispatcher
+        self._answer: Callable[[web.Request], Awaitable[web.Response]]
         self._host: Host
 
     @classmethod
@@ -94,6 +90,7 @@ class App:
         after: ModuleSpace | None = None,
         executor: Executor | None = None,
         raises: bool = False,
+        others: Sequence[Project | Path] = (),
     ) -> AsyncGenerator[App, None]:
         """Run the application of a configuration inside the `async with` block.
 
@@ -107,6 +104,7 @@ class App:
             after: The modules of the same Worker before its source was changed.
             executor: Runs long SQL statements; a thread for each database by default.
             raises: Let the exception of a handler reach the caller of `respond` instead of answering with a 500.
+            others: Configurations of further Workers, which this one and they among themselves reach by bindings.
 
         Raises:
             ConfigError: A binding cannot be made as configured.
@@ -114,7 +112,8 @@ class App:
         """
         project = config if isinstance(config, Project) else load(config)
         random = random or SystemRandom()
-        bindings.check_names(project)
+        projects = [project, *(other if isinstance(other, Project) else load(other) for other in others)]
+        _check(projects)
         async with AsyncExitStack() as stack:
             state = (persist_to or project.directory / ".wrangler" / "state") / "v3"
             stack.callback(_lock(state))
@@ -124,80 +123,77 @@ class App:
             stack.push_async_callback(tasks.__aexit__, None, None, None)
             app = cls(project, state, tasks, clock)
             app._pages, app._after, app._executor, app._raises = pages, after, executor, raises
-            await app._build(stack, outbound or _no_network, random)
+            await app._build(stack, projects, outbound or _no_network, random)
             yield app
 
-    async def _build(self, stack: AsyncExitStack, outbound: Outbound, random: Random) -> None:
+    async def _build(
+        self, stack: AsyncExitStack, projects: Sequence[Project], outbound: Outbound, random: Random
+    ) -> None:
         project = self.project
-        main = project.main
-        if main is None and self._realtime_section is None:
+        resources = self._resources = Resources(self.state, self._own_clock, self._executor)
+        if project.main is None and self._realtime_section is None and not _has_files(project):
             raise project.error("main", 'is required: the Worker\'s main module, for example "src/entry.py"')
-        if main is not None and not main.is_file():
-            raise project.error("main", f"{project.settings.main} does not exist")
         host = self._host = Host(self.state / "do", clock=self._own_clock, random=random)
-        space = self.space = ModuleSpace(main, self._after) if main is not None else None
-        flags = project.settings.compatibility_flags
-        isolate = self._isolate = Isolate(project.name, space, self._tasks, outbound, flags)
-        if self._own_clock is not None:
-            isolate.ambient.clock = self._own_clock.now_ms
-        stack.callback(isolate.unload)
-        for entry in project.settings.d1_databases:
-            self._open_database(entry.binding, entry.local_id)
-        stack.push_async_callback(self._close_databases)
-        stack.push_async_callback(isolate.drain, _DRAIN_S)
+        workers = self._workers = [
+            Worker(one, self._tasks, outbound, self._after if one is project else None) for one in projects
+        ]
+        primary = workers[0]
+        self._isolate, self.space = primary.isolate, primary.space
+        for worker in workers:
+            if self._own_clock is not None:
+                worker.isolate.ambient.clock = self._own_clock.now_ms
+            stack.callback(worker.isolate.unload)
+        stack.push_async_callback(resources.close)
+        stack.push_async_callback(self._drain)
         stack.push_async_callback(host.close)
-        isolate.bind({**bindings.plain(project), **self.databases, **bindings.unavailable(project.settings)})
-        isolate.load()
-        found, warnings = bindings.namespaces(project, host, isolate.ambient, isolate.module)
-        isolate.bind(found)
-        self._warn(warnings)
+        callees = {worker.project.name: worker.callee for worker in workers}
+        for worker in workers:
+            version = bindings.version_metadata(worker.project, self._clock, random)
+            worker.load({**version, **resources.bindings(worker.project)}, callees)
+        homes = {worker.project.name: worker.home for worker in workers}
+        for worker in workers:
+            self._warn(worker.project, worker.connect(host, homes, callees))
+        self._add_realtime(stack, random)
+        for worker in workers:
+            worker.ready(self._clock, pages=self._pages, raises=self._raises)
+        self._dispatcher, self._answer = primary.dispatcher, primary.respond
+        if primary.isolate.module is not None and not self._dispatcher.has_fetch and self._realtime is None:
+            self.warnings.append(f"{project.settings.main} exports no Default class with fetch and no on_fetch")
+        await host.start()
+
+    def _add_realtime(self, stack: AsyncExitStack, random: Random) -> None:
         section = self._realtime_section
         if section is not None:
             self._realtime = self._open_realtime(section, random)
             self._realtime_answers = section.routes
             stack.push_async_callback(self._realtime.close)
-            isolate.bind({section.binding: self._realtime})
-        self._dispatcher = Dispatcher(isolate, self._clock, pages=self._pages, raises=self._raises)
-        if isolate.module is not None and not self._dispatcher.has_fetch and self._realtime is None:
-            self.warnings.append(f"{project.settings.main} exports no Default class with fetch and no on_fetch")
-        await host.start()
+            self._isolate.bind({section.binding: self._realtime})
 
     @property
     def _realtime_section(self) -> RealtimeSection | None:
         flarelet = self.project.settings.flarelet
         return flarelet.realtime if flarelet is not None else None
 
-    def _warn(self, warnings: list[str]) -> None:
+    def _warn(self, project: Project, warnings: list[str]) -> None:
+        if project is not self.project:
+            self.warnings += project.warnings
         self.warnings += warnings
-        stand_ins = bindings.unavailable(self.project.settings).values()
-        self.warnings += [f"{self.project.path.name}: {stand_in}" for stand_in in stand_ins]
+        stand_ins = bindings.unavailable(project.settings).values()
+        self.warnings += [f"{project.path.name}: {stand_in}" for stand_in in stand_ins]
 
-    def _open_database(self, binding: str, local_id: str) -> None:
-        feed = ChangeFeed()
-        path = self.state / "d1" / _D1_KEY / f"{IdFactory(_D1_KEY).from_name(local_id)}.sqlite"
-        try:
-            engine = Engine.open(
-                path, name=binding, on_commit=feed.committed, clock=self._own_clock, executor=self._executor
-            )
-        except Exception as error:  # a task root: whatever SQLite says about a file it cannot read
-            raise StateError(f"the database of {binding} cannot be opened: {error} ({path})") from error
-        database = D1Database(engine, binding)
-        feed.attach(engine, database)
-        self._feeds[binding] = feed
-        self.databases[binding] = database
-
-    async def _close_databases(self) -> None:
-        for feed in self._feeds.values():
-            await feed.close()
+    async def _drain(self) -> None:
+        for worker in self._workers:
+            worker.callee.cancel()
+            await worker.isolate.drain(self.patience_s)
 
     def _open_realtime(self, section: RealtimeSection, random: Random) -> Realtime:
         from durable_objects.realtime.binding import Realtime
 
         feed = None
         if section.database is not None:
-            feed = self._feeds.get(section.database)
+            feed = self._resources.feed(self.project, section.database)
             if feed is None:
-                known = ", ".join(self._feeds) or "none"
+                known = ", ".join(entry.binding for entry in self.project.settings.d1_databases) or "none"
                 raise self.project.error(
                     "flarelet.realtime.database", f'there is no D1 binding "{section.database}"; configured: {known}'
                 )
@@ -243,7 +239,7 @@ class App:
             answer = await self._answer_realtime(request)
             if answer is not None:
                 return answer
-        return await self._dispatcher.fetch(request)
+        return await self._answer(request)
 
     async def _answer_realtime(self, request: web.Request) -> web.Response | None:
         assert self._realtime is not None
@@ -282,8 +278,8 @@ class App:
 
     @property
     def source_folders(self) -> list[Path]:
-        """The folders whose modules are the Worker's own."""
-        return [Path(folder) for folder in self._isolate.source_folders]
+        """The folders whose modules are the Workers' own."""
+        return [Path(folder) for worker in self._workers for folder in worker.isolate.source_folders]
 
     @property
     def realtime_has_keys(self) -> bool:
@@ -295,6 +291,21 @@ class App:
     def realtime_is_open(self) -> bool:
         """True when realtime is on and no key protects it."""
         return self._realtime_section is not None and not self.realtime_has_keys
+
+
+def _check(projects: Sequence[Project]) -> None:
+    """Refuse Workers that cannot be told apart, and configurations in which two bindings want one name."""
+    known: dict[str, Project] = {}
+    for project in projects:
+        bindings.check_names(project)
+        first = known.setdefault(project.name, project)
+        if first is not project:
+            raise project.error("name", f'"{project.name}" is also the name of the Worker in {first.path}')
+
+
+def _has_files(project: Project) -> bool:
+    assets = project.settings.assets
+    return assets is not None and assets.directory is not None
 
 
 def _lock(folder: Path) -> Callable[[], None]:

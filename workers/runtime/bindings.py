@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
 from types import ModuleType
 from typing import Any, cast
+from uuid import UUID
 
+from durable_objects.clock import Clock
 from durable_objects.host import Host, ObjectClass
 from durable_objects.namespace import DurableObjectNamespace
 from workers.compat.ambient import Ambient
@@ -15,14 +20,21 @@ from workers.runtime.config.load import Project
 from workers.runtime.config.models import Environment, KnownBinding
 from workers.runtime.loader import exported_classes
 
-__all__ = ["Unavailable", "check_names", "find_class", "namespaces", "object_namespace", "plain", "unavailable"]
+__all__ = [
+    "Home",
+    "Unavailable",
+    "check_names",
+    "find_class",
+    "namespaces",
+    "object_namespace",
+    "plain",
+    "unavailable",
+    "version_metadata",
+]
 
 _KINDS = {
-    "kv_namespaces": "KV",
     "r2_buckets": "R2",
-    "services": "service binding",
     "workflows": "Workflows",
-    "ratelimits": "rate limiting",
     "analytics_engine_datasets": "Analytics Engine",
     "vectorize": "Vectorize",
     "hyperdrive": "Hyperdrive",
@@ -36,14 +48,24 @@ _KINDS = {
     "ai": "Workers AI",
     "browser": "Browser Rendering",
 }
-_LOCAL_VERSION = "00000000-0000-0000-0000-000000000000"
+_SPOKEN_WITH_A_VOWEL = ("R2", "Analytics Engine", "email", "mTLS certificate", "Images")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A loaded Worker as its Durable Object classes need it."""
+
+    project: Project
+    ambient: Ambient
+    module: ModuleType | None
 
 
 class Unavailable:
-    """A configured binding of a kind that is not served; using it says so."""
+    """A configured binding that is not served; using it says so."""
 
-    def __init__(self, name: str, kind: str) -> None:
-        self.__dict__["_text"] = f"env.{name} is a {kind} binding, which this runtime does not serve yet"
+    def __init__(self, name: str, kind: str, why: str = "which this runtime does not serve yet") -> None:
+        article = "an" if kind in _SPOKEN_WITH_A_VOWEL else "a"
+        self.__dict__["_text"] = f"env.{name} is {article} {kind} binding, {why}"
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("__"):
@@ -55,13 +77,21 @@ class Unavailable:
 
 
 def plain(project: Project) -> dict[str, object]:
-    """Return the values that need nothing else: vars, secrets and version metadata."""
+    """Return the values that need nothing else: vars and secrets."""
     values: dict[str, object] = {name: JsDict.wrap(value) for name, value in project.settings.vars.items()}
     values.update(project.dev_vars)
-    version = project.settings.version_metadata
-    if version is not None and version.binding:
-        values[version.binding] = JsDict(id=_LOCAL_VERSION, tag="", timestamp="1970-01-01T00:00:00.000Z")
     return values
+
+
+def version_metadata(project: Project, clock: Clock, random: Random) -> dict[str, object]:
+    """Return the version of a Worker, which is a new one at every start."""
+    section = project.settings.version_metadata
+    if section is None:
+        return {}
+    name = UUID(int=random.getrandbits(128), version=4)
+    at = datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
+    timestamp = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {section.binding: JsDict(id=str(name), tag="", timestamp=timestamp)}
 
 
 def unavailable(settings: Environment) -> dict[str, Unavailable]:
@@ -72,8 +102,6 @@ def unavailable(settings: Environment) -> dict[str, Unavailable]:
         name = cast(dict[str, Any], producer).get("binding") if isinstance(producer, dict) else None
         if isinstance(name, str):
             found[name] = Unavailable(name, "queue")
-    if settings.assets is not None and settings.assets.binding:
-        found[settings.assets.binding] = Unavailable(settings.assets.binding, "static assets")
     return found
 
 
@@ -98,6 +126,13 @@ def check_names(project: Project) -> None:
     claims += [
         (entry.name, f"durable_objects.bindings.{n}.name") for n, entry in enumerate(settings.durable_objects.bindings)
     ]
+    claims += [(entry.binding, f"kv_namespaces.{n}.binding") for n, entry in enumerate(settings.kv_namespaces)]
+    claims += [(entry.binding, f"services.{n}.binding") for n, entry in enumerate(settings.services)]
+    claims += [(entry.name, f"ratelimits.{n}.name") for n, entry in enumerate(settings.ratelimits)]
+    if settings.version_metadata is not None:
+        claims.append((settings.version_metadata.binding, "version_metadata.binding"))
+    if settings.assets is not None and settings.assets.binding is not None:
+        claims.append((settings.assets.binding, "assets.binding"))
     claims += [(name, kind) for name, kind in _unserved(settings)]
     if settings.flarelet is not None and settings.flarelet.realtime is not None:
         claims.append((settings.flarelet.realtime.binding, "flarelet.realtime.binding"))
@@ -153,32 +188,30 @@ def object_namespace(
     return host.namespace(spec)
 
 
-def namespaces(
-    project: Project, host: Host, ambient: Ambient, module: ModuleType | None
-) -> tuple[dict[str, object], list[str]]:
-    """Return the Durable Object bindings, and warnings about them.
+def namespaces(home: Home, host: Host, homes: Mapping[str, Home]) -> tuple[dict[str, object], list[str]]:
+    """Return the Durable Object bindings of a Worker, and warnings about them; `homes` are all Workers by name.
 
     Raises:
-        ConfigError: A binding names a class that the main module does not have.
+        ConfigError: A binding names a class that its Worker's main module does not have.
     """
     found: dict[str, object] = {}
     warnings: list[str] = []
-    made: dict[str, DurableObjectNamespace] = {}
+    project = home.project
     for number, binding in enumerate(project.settings.durable_objects.bindings):
-        if binding.script_name not in (None, project.name, project.settings.name):
-            found[binding.name] = Unavailable(
-                binding.name, f'Durable Object of another Worker ("{binding.script_name}")'
-            )
-            warnings.append(f"env.{binding.name}: Durable Objects of another Worker are not served yet")
+        script, class_name = binding.script_name, binding.class_name
+        owner = home if script in (None, project.name, project.settings.name) else homes.get(script)
+        if owner is None:
+            why = f'and that Worker, "{script}", is not running here'
+            stand_in = found[binding.name] = Unavailable(binding.name, "Durable Object of another Worker", why)
+            warnings.append(f"{project.path.name}: {stand_in}; name its configuration too, with another -c")
             continue
-        class_name = binding.class_name
-        if class_name not in made:
-            cls = find_class(project, module, f"durable_objects.bindings.{number}.class_name", class_name)
-            made[class_name] = object_namespace(project, host, ambient, cls, class_name)
-            if storage_kind(project, class_name) is None:
-                warnings.append(
-                    f'{project.path.name}: no migration introduces the class "{class_name}"; it is served with SQLite '
-                    "storage, but a deployment needs a [[migrations]] entry with new_sqlite_classes"
-                )
-        found[binding.name] = made[class_name]
+        cls = find_class(owner.project, owner.module, f"durable_objects.bindings.{number}.class_name", class_name)
+        found[binding.name] = object_namespace(owner.project, host, owner.ambient, cls, class_name)
+        if storage_kind(owner.project, class_name) is None:
+            line = (
+                f'{owner.project.path.name}: no migration introduces the class "{class_name}"; it is served with '
+                "SQLite storage, but a deployment needs a [[migrations]] entry with new_sqlite_classes"
+            )
+            if line not in warnings:
+                warnings.append(line)
     return found, warnings

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import tempfile
 from array import array
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +31,10 @@ from durable_objects.clock import SystemClock
 from durable_objects.host import Host, ObjectClass
 from durable_objects.ids import IdFactory
 from workers.compat.proxies import JsException
+from workers.compat.streams import ReadableStream
 from workers.entrypoints import DurableObject
+from workers.runtime.kv.namespace import KvNamespace
+from workers.runtime.kv.store import KvStore
 
 HERE = Path(__file__).parent
 INSTALLED = HERE.parents[2] / "build" / "interop"
@@ -138,6 +141,10 @@ class Miniflare:
         """Perform steps on the database."""
         return await self._call(steps=steps)
 
+    async def namespace(self, steps: Steps) -> list[Any]:
+        """Perform steps on the KV namespace."""
+        return await self._call(namespace=True, steps=steps)
+
     async def ids(self, names: list[str]) -> list[str]:
         """Return what `idFromName` makes of names."""
         return await self._call(names=names)
@@ -164,6 +171,9 @@ class Flarelet:
         engine = Engine.open(self._state / "d1" / "miniflare-D1DatabaseObject" / f"{database_id}.sqlite")
         self._stack.push_async_callback(engine.close)
         self.db = D1Database(engine)
+        store = KvStore(self._state / "kv", "interop-kv", self._clock)
+        self._stack.callback(store.close)
+        self.kv = KvNamespace(store, self._clock)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -182,6 +192,10 @@ class Flarelet:
     async def database(self, steps: Steps) -> list[Any]:
         """Perform steps on the database."""
         return await perform(DATABASE, steps, self.db)
+
+    async def namespace(self, steps: Steps) -> list[Any]:
+        """Perform steps on the KV namespace."""
+        return await perform(NAMESPACE, steps, self.kv)
 
     async def ids(self, names: list[str]) -> list[str]:
         """Return what `idFromName` makes of names."""
@@ -281,6 +295,28 @@ async def _exec(db: D1Database, sql: str) -> Any:
 
 
 DATABASE: Operations = {"run": _run, "all": _all, "first": _first, "raw": _raw, "batch": _batch, "exec": _exec}
+
+
+async def _collected(value: Any) -> Any:
+    return memoryview(await value.read_all()) if isinstance(value, ReadableStream) else value
+
+
+async def _get(kv: KvNamespace, key: Any, options: Any = None) -> Any:
+    return await _collected(await kv.get(key, options))
+
+
+NAMESPACE: Operations = {
+    "get": _get,
+    "get_with_metadata": lambda kv, key, options=None: kv.getWithMetadata(key, options),
+    "put": lambda kv, key, value, options=None: kv.put(key, as_python(value), options),
+    "put_stream": lambda kv, key, text: kv.put(key, ReadableStream.from_iterator(_one(text.encode()))),
+    "delete": lambda kv, key: kv.delete(key),
+    "list": lambda kv, options=None: kv.list(options),
+}
+
+
+async def _one(chunk: bytes) -> AsyncIterator[bytes]:
+    yield chunk
 
 
 # -- values

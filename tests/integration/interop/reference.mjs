@@ -20,8 +20,10 @@ const miniflare = new Miniflare({
   modules: [await module("worker.mjs"), await module("values.mjs")],
   durableObjects: { KEEPER: { className: "Keeper", useSQLite: true } },
   d1Databases: { DB: "interop-db" },
+  kvNamespaces: { KV: "interop-kv" },
   durableObjectsPersist: `${folder}/do`,
   d1Persist: `${folder}/d1`,
+  kvPersist: `${folder}/kv`,
 });
 try {
   for await (const line of createInterface({ input: process.stdin })) {

@@ -84,9 +84,22 @@ const DATABASE = {
   exec: async (db, sql) => (await db.exec(sql)).count,
 };
 
+const collected = async (value) =>
+  value instanceof ReadableStream ? new Uint8Array(await new Response(value).arrayBuffer()) : value;
+
+const NAMESPACE = {
+  get: async (kv, key, options) => collected(await kv.get(key, options ?? undefined)),
+  get_with_metadata: (kv, key, options) => kv.getWithMetadata(key, options ?? undefined),
+  put: (kv, key, value, options) => kv.put(key, made(value), options ?? undefined),
+  put_stream: (kv, key, text) => kv.put(key, new Response(text).body),
+  delete: (kv, key) => kv.delete(key),
+  list: (kv, options) => kv.list(options ?? undefined),
+};
+
 export default {
   async fetch(request, env) {
-    const { object, steps, names } = await request.json();
+    const { object, steps, names, namespace } = await request.json();
+    if (namespace) return Response.json(await perform(NAMESPACE, steps, env.KV));
     if (names !== undefined) return Response.json(names.map((name) => String(env.KEEPER.idFromName(name))));
     if (object === undefined) return Response.json(await perform(DATABASE, steps, env.DB));
     return Response.json(await env.KEEPER.getByName(object).perform(steps));

@@ -147,8 +147,18 @@ async def test_a_second_server_in_one_folder_names_the_port_not_the_locked_state
 @pytest.mark.parametrize(
     ("source", "config", "line"),
     [
-        ("x = 1 / 0", "", "error: src/entry.py:1: ZeroDivisionError: division by zero\n"),
-        ("def f(:", "", "error: src/entry.py:1: SyntaxError: invalid syntax\n"),
+        (
+            "x = 1 / 0",
+            "",
+            "error: src/entry.py:1: ZeroDivisionError: division by zero\n"
+            "at src/entry.py:1 in <module>\n     1 | x = 1 / 0\n       |     ^^^^^\n",
+        ),
+        (
+            "def f(:",
+            "",
+            "error: src/entry.py:1: SyntaxError: invalid syntax\n"
+            "at src/entry.py:1 in <module>\n     1 | def f(:\n       |       ^\n",
+        ),
         (
             "",
             "[[d1_databases]]\nbinding = 5\n",
@@ -163,7 +173,9 @@ async def test_a_second_server_in_one_folder_names_the_port_not_the_locked_state
         ),
     ],
 )
-def test_a_mistake_is_one_line_on_stderr_and_status_1(write, tmp_path, source: str, config: str, line: str) -> None:
+def test_a_mistake_at_the_first_start_is_told_on_stderr_and_status_1(
+    write, tmp_path, source: str, config: str, line: str
+) -> None:
     path = write(source, config)
     assert dev("--config", str(path), "--port", "0", cwd=tmp_path) == (1, "", line)
 
@@ -180,7 +192,9 @@ def test_a_missing_configuration_is_one_line_and_verbose_shows_the_traceback_of_
 
 
 def test_unknown_keys_and_unserved_bindings_are_warnings(write, tmp_path) -> None:
-    path = write("x = 1 / 0", 'compatability_date = "2026-01-01"\n[[kv_namespaces]]\nbinding = "CACHE"\nid = "x"\n')
+    path = write(
+        "x = 1 / 0", 'compatability_date = "2026-01-01"\n[[r2_buckets]]\nbinding = "FILES"\nbucket_name = "x"\n'
+    )
     (path.parent / "src" / "entry.py").write_text("from workers import *")
 
     async def output() -> str:
@@ -189,7 +203,7 @@ def test_unknown_keys_and_unserved_bindings_are_warnings(write, tmp_path) -> Non
 
     text = asyncio.run(output())
     assert 'warning: wrangler.toml: unknown key "compatability_date"; did you mean "compatibility_date"?\n' in text
-    assert "warning: wrangler.toml: env.CACHE is a KV binding, which this runtime does not serve yet\n" in text
+    assert "warning: wrangler.toml: env.FILES is an R2 binding, which this runtime does not serve yet\n" in text
     assert "warning: src/entry.py exports no Default class with fetch and no on_fetch\n" in text
 
 
@@ -220,30 +234,3 @@ def test_an_address_that_is_not_ours_is_said_in_one_line(write, tmp_path, addres
     assert status == 1
     assert error.startswith(f"error: cannot listen on {address}:")
     assert error.count("\n") == 1
-
-
-async def test_watching_starts_again_after_a_change_and_waits_out_a_mistake(write, tmp_path, client) -> None:
-    source = (
-        "from workers import *\nclass Default(WorkerEntrypoint):\n    def fetch(self):\n        return Response('{}')"
-    )
-    config = write(source.format("one"))
-    entry = config.parent / "src" / "entry.py"
-    process = DevProcess(config, tmp_path / "state", arguments=("--watch",))
-    async with process:
-        assert await body(client, process.url) == "one"
-        for text, expected in (
-            ("two", "Ready on "),
-            ("'", "error: src/entry.py:4: SyntaxError"),
-            ("three", "Ready on "),
-        ):
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(process.wait_for(expected))
-                await asyncio.sleep(0)  # the waiter stands before the file changes
-                entry.write_text(source.format(text))
-        assert await body(client, process.url) == "three"
-        assert await process.stop() == 0
-
-
-async def body(client, url: str) -> str:
-    async with client.get(url) as answer:
-        return await answer.text()

@@ -317,11 +317,11 @@ async def test_bindings_that_are_not_served_say_so_when_used(run, client) -> Non
 
     class Default(WorkerEntrypoint):
         async def fetch(self, request):
-            return Response(await self.env.CACHE.get("key"))
+            return Response(await self.env.FILES.get("key"))
     """
-    async with run(source, '[[kv_namespaces]]\nbinding = "CACHE"\nid = "x"\n') as url, client.get(url) as answer:
+    async with run(source, '[[r2_buckets]]\nbinding = "FILES"\nbucket_name = "x"\n') as url, client.get(url) as answer:
         first = (await answer.text()).splitlines()[0]
-    assert first == "Error: env.CACHE is a KV binding, which this runtime does not serve yet"
+    assert first == "Error: env.FILES is an R2 binding, which this runtime does not serve yet"
 
 
 async def test_a_client_that_leaves_stops_the_stream_it_was_sent(run, client) -> None:

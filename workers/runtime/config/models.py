@@ -6,7 +6,7 @@ Keys that steer a deployment only are known by name and otherwise left alone, so
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -19,13 +19,18 @@ __all__ = [
     "Environment",
     "Flarelet",
     "KnownBinding",
+    "KvNamespace",
     "Migration",
+    "RateLimit",
     "RealtimeSection",
     "RenamedClass",
     "Secrets",
     "Section",
+    "Service",
+    "SimpleLimit",
     "TopicSection",
     "Triggers",
+    "VersionMetadata",
     "WranglerFile",
 ]
 
@@ -159,9 +164,59 @@ class Secrets(Section):
 class Assets(Section):
     """The `assets` table (static files beside the Worker)."""
 
-    also_known = frozenset({"run_worker_first", "html_handling", "not_found_handling"})
     directory: str | None = None
     binding: BindingName | None = None
+    html_handling: Literal["auto-trailing-slash", "force-trailing-slash", "drop-trailing-slash", "none"] = (
+        "auto-trailing-slash"
+    )
+    not_found_handling: Literal["none", "404-page", "single-page-application"] = "none"
+    run_worker_first: bool | list[str] = False
+
+
+class KvNamespace(Section):
+    """One entry of `kv_namespaces`."""
+
+    also_known = frozenset({"remote"})
+    binding: BindingName
+    id: str | None = None
+    preview_id: str | None = None
+
+    @property
+    def local_id(self) -> str:
+        """The id that decides the local files, chosen as wrangler does."""
+        return self.preview_id or self.id or self.binding
+
+
+class Service(Section):
+    """One entry of `services`: another Worker, or an entrypoint class of it."""
+
+    also_known = frozenset({"environment", "remote"})
+    binding: BindingName
+    service: str
+    entrypoint: ClassName | None = None
+    props: dict[str, Any] = Field(default_factory=dict[str, Any])
+
+
+class SimpleLimit(Section):
+    """The `simple` table of a rate limit: so many calls for a key in so many seconds."""
+
+    limit: Annotated[int, Field(gt=0)]
+    period: Literal[10, 60]
+
+
+class RateLimit(Section):
+    """One entry of `ratelimits`, or of `unsafe.bindings` with the type "ratelimit"."""
+
+    also_known = frozenset({"type", "remote"})
+    name: BindingName
+    namespace_id: str | int | None = None
+    simple: SimpleLimit
+
+
+class VersionMetadata(Section):
+    """The `version_metadata` table."""
+
+    binding: BindingName
 
 
 class Dev(Section):
@@ -285,7 +340,6 @@ class Environment(Section):
             "tail_consumers",
             "text_blobs",
             "tsconfig",
-            "unsafe",
             "unsafe_hello_world",
             "upload_source_maps",
             "wasm_modules",
@@ -304,13 +358,14 @@ class Environment(Section):
     migrations: list[Migration] = Field(default_factory=list[Migration])
     triggers: Triggers = Field(default_factory=Triggers)
     assets: Assets | None = None
-    version_metadata: KnownBinding | None = None
-    kv_namespaces: Bindings = Field(default_factory=Bindings)
+    version_metadata: VersionMetadata | None = None
+    kv_namespaces: list[KvNamespace] = Field(default_factory=list[KvNamespace])
     r2_buckets: Bindings = Field(default_factory=Bindings)
     queues: dict[str, Any] = Field(default_factory=dict[str, Any])
-    services: Bindings = Field(default_factory=Bindings)
+    services: list[Service] = Field(default_factory=list[Service])
     workflows: Bindings = Field(default_factory=Bindings)
-    ratelimits: Bindings = Field(default_factory=Bindings)
+    ratelimits: list[RateLimit] = Field(default_factory=list[RateLimit])
+    unsafe: dict[str, Any] = Field(default_factory=dict[str, Any])
     analytics_engine_datasets: Bindings = Field(default_factory=Bindings)
     vectorize: Bindings = Field(default_factory=Bindings)
     hyperdrive: Bindings = Field(default_factory=Bindings)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
+from random import Random
+from types import ModuleType, SimpleNamespace
+from uuid import UUID
 
 import pytest
 
@@ -17,28 +19,36 @@ def project(folder: Path, text: str) -> Project:
     return load(path)
 
 
-def test_vars_secrets_and_version_metadata_are_plain_values(tmp_path: Path) -> None:
+def test_every_start_is_a_version_of_its_own(tmp_path: Path) -> None:
+    configured = project(tmp_path, 'version_metadata = { binding = "VERSION" }')
+    clock = SimpleNamespace(now_ms=lambda: 1_600_000_000_123)
+    random = Random(1)
+    first, second = (bindings.version_metadata(configured, clock, random)["VERSION"] for _ in range(2))
+    assert (first.tag, first.timestamp) == ("", "2020-09-13T12:26:40.123Z")  # type: ignore[attr-defined]
+    assert UUID(first.id).version == 4  # type: ignore[attr-defined]
+    assert first.id != second.id  # type: ignore[attr-defined]
+
+
+def test_vars_and_secrets_are_plain_values(tmp_path: Path) -> None:
     (tmp_path / ".dev.vars").write_text("TOKEN=secret\nA=wins")
-    text = 'version_metadata = { binding = "VERSION" }\n[vars]\nA = "1"\nB = { c = [1, { d = 2 }] }\n'
+    text = '[vars]\nA = "1"\nB = { c = [1, { d = 2 }] }\n'
     values = bindings.plain(project(tmp_path, text))
     assert (values["A"], values["TOKEN"]) == ("wins", "secret")
     assert values["B"].c[1].d == values["B"]["c"][1]["d"] == 2  # type: ignore[attr-defined,index]
-    assert values["VERSION"].tag == ""  # type: ignore[attr-defined]
 
 
 def test_bindings_that_are_not_served_say_what_they_are_when_used(tmp_path: Path) -> None:
     text = """
     ai = { binding = "AI" }
-    kv_namespaces = [{ binding = "CACHE", id = "x" }]
     r2_buckets = [{ binding = "FILES", bucket_name = "b" }]
     queues = { producers = [{ binding = "JOBS", queue = "q" }] }
-    assets = { directory = "public", binding = "ASSETS" }
     """
     found = bindings.unavailable(project(tmp_path, text).settings)
-    assert sorted(found) == ["AI", "ASSETS", "CACHE", "FILES", "JOBS"]
+    assert sorted(found) == ["AI", "FILES", "JOBS"]
     with pytest.raises(JsException) as caught:
         found["JOBS"].send({})
     assert str(caught.value) == "Error: env.JOBS is a queue binding, which this runtime does not serve yet"
+    assert repr(found["FILES"]) == "env.FILES is an R2 binding, which this runtime does not serve yet"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Workers KV on this machine, in the files that miniflare and wrangler use."""

@@ -1,0 +1,103 @@
+"""One Worker of the application: a configuration, its loaded modules, its bindings and the calls of its handlers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING
+
+from durable_objects.clock import Clock
+from durable_objects.host import Host
+from workers.compat import web
+from workers.runtime import bindings
+from workers.runtime.bindings import Home
+from workers.runtime.config.load import Project
+from workers.runtime.dispatch import Dispatcher
+from workers.runtime.isolate import Isolate, Outbound
+from workers.runtime.loader import ModuleSpace
+from workers.runtime.services import Callee, ServiceBinding
+
+if TYPE_CHECKING:
+    from workers.runtime.assets.server import AssetServer
+
+__all__ = ["Worker"]
+
+
+class Worker:
+    """A Worker between its configuration and its end. `load`, then `connect`, then it answers."""
+
+    def __init__(
+        self, project: Project, tasks: asyncio.TaskGroup, outbound: Outbound, after: ModuleSpace | None = None
+    ) -> None:
+        """Prepare a Worker.
+
+        Raises:
+            ConfigError: The main module's file does not exist.
+        """
+        main = project.main
+        if main is not None and not main.is_file():
+            raise project.error("main", f"{project.settings.main} does not exist")
+        self.project = project
+        self.space = ModuleSpace(main, after) if main is not None else None
+        """The Worker's modules, None without a main module."""
+        self.isolate = Isolate(project.name, self.space, tasks, outbound, project.settings.compatibility_flags)
+        self.callee = Callee(self.isolate, tasks)
+        self.assets: AssetServer | None = None
+        self.dispatcher: Dispatcher
+
+    @property
+    def home(self) -> Home:
+        """The Worker as its Durable Object classes need it."""
+        return Home(self.project, self.isolate.ambient, self.isolate.module)
+
+    def load(self, shared: Mapping[str, object], callees: Mapping[str, Callee]) -> None:
+        """Import the Worker with its env in place.
+
+        Raises:
+            ConfigError: A binding cannot be made as configured.
+            LoadError: The Worker's source cannot be loaded.
+        """
+        settings = self.project.settings
+        found: dict[str, object] = {**bindings.plain(self.project), **shared, **bindings.unavailable(settings)}
+        found.update({service.binding: ServiceBinding(service, callees) for service in settings.services})
+        self.isolate.bind(found)
+        self.isolate.load()
+
+    def connect(self, host: Host, homes: Mapping[str, Home], callees: Mapping[str, Callee]) -> list[str]:
+        """Bind what needs the classes of loaded Workers; return lines of warning.
+
+        Raises:
+            ConfigError: A binding names a class that does not exist.
+        """
+        found, warnings = bindings.namespaces(self.home, host, homes)
+        self.isolate.bind(found)
+        for number, service in enumerate(self.project.settings.services):
+            callee = callees.get(service.service)
+            if callee is None:
+                warnings.append(
+                    f'{self.project.path.name}: env.{service.binding}: the Worker "{service.service}" is not running '
+                    "here; name its configuration too, with another -c"
+                )
+            elif service.entrypoint is not None and callee.entrypoint(service.entrypoint) is None:
+                known = ", ".join(callee.entrypoints) or "none"
+                raise self.project.error(
+                    f"services.{number}.entrypoint",
+                    f'the Worker "{service.service}" has no entrypoint "{service.entrypoint}"; it exports {known}',
+                )
+        return warnings
+
+    def ready(self, clock: Clock, *, pages: bool, raises: bool) -> None:
+        """Begin to answer; see `Dispatcher` for the options."""
+        self.dispatcher = Dispatcher(self.isolate, clock, pages=pages, raises=raises)
+
+    def respond(self, request: web.Request) -> Awaitable[web.Response]:
+        """Answer a request: static files where they come first, else the Worker."""
+        if self.assets is None:
+            return self.dispatcher.fetch(request)
+        return self._respond_with_assets(self.assets, request)
+
+    async def _respond_with_assets(self, assets: AssetServer, request: web.Request) -> web.Response:
+        try:
+            return await assets.route(request, self.dispatcher.fetch)
+        except OSError as error:  # a file that cannot be read
+            return self.dispatcher.failure(error, request)
