@@ -94,14 +94,15 @@ def _head(response: web.Response, framing: str) -> bytes:
     return f"HTTP/1.1 {response.status} {reason}\r\n{fields}{date}{framing}\r\n".encode("utf-8", "surrogateescape")
 
 
-def upgrade_head(response: web.Response, accept: str) -> bytes:
+def upgrade_head(response: web.Response, accept: str, extension: str = "") -> bytes:
     """Return the 101 answer, with the Worker's own headers: among them the subprotocol it chose, exactly as it is."""
+    extended = f"sec-websocket-extensions: {extension}\r\n" if extension else ""
     fields = "".join(
         f"{name}: {value}\r\n" for name, value in response.header_pairs() if name not in _OURS | _HANDSHAKE
     )
     return (
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
-        f"sec-websocket-accept: {accept}\r\n{fields}\r\n"
+        f"sec-websocket-accept: {accept}\r\n{extended}{fields}\r\n"
     ).encode("utf-8", "surrogateescape")
 
 

@@ -17,22 +17,27 @@ import hashlib
 import logging
 import socket
 from collections.abc import Callable
+from typing import cast
 
+from durable_objects.realtime.core.delivery import Backlog, Bounds, Lane
+from workers.compat.clock import now_ms
 from workers.compat.websocket import Port, WebSocket, take
 from workers.runtime.edge import frames
-from workers.runtime.edge.frames import FrameReader, Opcode, ProtocolError
+from workers.runtime.edge.errors import ProtocolError
+from workers.runtime.edge.frames import FrameReader, Opcode
+from workers.runtime.edge.outbox import Framed, Outbox, Write
 
-__all__ = ["MAX_MESSAGE_BYTES", "Connection", "Outbox", "accept_key"]
+__all__ = ["MAX_MESSAGE_BYTES", "Connection", "accept_key"]
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Largest message a client may send; one byte more is answered with 1009."""
 
 _HIGH_WATER_BYTES = 256 * 1024  # in the transport, before frames wait here
-_BACKLOG_BYTES = 8 * 1024 * 1024  # waiting here, before the client is given up
+_OWN_BOUNDS = Bounds(bytes=8 * 1024 * 1024, frames=65_536)
+"""What may wait for a client, besides what topics say, before it is given up."""
 _CLOSE_TIMEOUT_S = 5.0  # for the other half of the close handshake
 _REFUSED_LINGER_S = 1.0  # for a client that broke the protocol to read why
 _ANSWER_GRACE_S = 1.0  # for a handler to answer a client's Close by itself
-_ENCODED_KEPT = 256
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 45, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 3}  # a dead peer is noticed after 90 s
 
 _TEXT, _BINARY, _PING, _CLOSE = Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.CLOSE
@@ -44,14 +49,6 @@ _log = logging.getLogger(__name__)
 def accept_key(key: str) -> str:
     """Return the Sec-WebSocket-Accept value for a client's key (RFC 6455 section 4.2.2)."""
     return base64.b64encode(hashlib.sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()).decode("ascii")
-
-
-def _utf8(text: str) -> bytes:
-    """Encode as JavaScript does: half of a surrogate pair becomes U+FFFD, since clients refuse broken UTF-8."""
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
 
 
 def _notice_dead_peers(transport: asyncio.Transport) -> None:
@@ -66,67 +63,7 @@ def _notice_dead_peers(transport: asyncio.Transport) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-class Outbox:
-    """What all sockets of one server have to send in this loop turn."""
-
-    __slots__ = ("_dirty", "_encoded", "_loop", "connections", "last", "last_frame")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._dirty: list[Connection] = []
-        self._encoded: dict[int, tuple[str | bytes, bytes]] = {}
-        self.connections: set[Connection] = set()
-        self.last: str | bytes | None = None
-        """The message encoded last, and its frame: what a broadcast asks for again and again."""
-        self.last_frame = b""
-
-    def frame(self, data: str | bytes) -> bytes:
-        """Return the frame of a message, encoded once per object within a turn."""
-        # The entry keeps the object alive, so its id cannot be taken by another one.
-        known = self._encoded.get(id(data))
-        if known is not None:
-            self.last, self.last_frame = known
-            return known[1]
-        frame = frames.encode(_TEXT, _utf8(data)) if isinstance(data, str) else frames.encode(_BINARY, data)
-        if len(self._encoded) >= _ENCODED_KEPT:
-            self._encoded.clear()
-        self._encoded[id(data)] = self.last, self.last_frame = data, frame
-        return frame
-
-    def mark(self, connection: Connection) -> None:
-        """Have the connection's queue written at the end of this turn."""
-        if not self._dirty:
-            self._loop.call_soon(self._flush)
-        self._dirty.append(connection)
-
-    def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
-        self._encoded.clear()
-        self.last = None
-        last: list[bytes] | None = None
-        joined = b""
-        # This loop is kept tight: while one send follows the other quickly, a receiver on another core does not go
-        # to sleep in between, and waking it costs more than the send itself.
-        for connection in dirty:
-            data, queued = connection.first, connection.queued
-            if data is None:
-                continue
-            connection.first = None
-            if queued is not None:
-                connection.queued = None
-                # Comparing lists compares identities first: the same broadcast costs a pointer per frame.
-                if queued != last:
-                    last = queued
-                    joined = b"".join(queued)
-                data = joined
-            if connection.is_paused:
-                connection.keep(data)
-            else:
-                write = connection.write  # calling a slot's value directly is the slow way in CPython 3.11
-                write(data)
-
-
-def _nowhere(data: bytes) -> None:
+def _nowhere(data: bytes, /) -> None:
     """Take what is written to a connection that is gone."""
 
 
@@ -135,40 +72,48 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_backlog",
-        "_backlog_bytes",
         "_ended",
         "_got_close",
         "_hanging_up",
-        "_outbox",
+        "_is_paused",
         "_port",
         "_reader",
         "_sent_close",
         "_timer",
         "_transport",
+        "codec",
         "first",
-        "is_paused",
+        "hub",
+        "is_flowing",
         "queued",
         "write",
     )
 
-    def __init__(self, outbox: Outbox, ws: WebSocket) -> None:
+    def __init__(self, outbox: Outbox, ws: WebSocket, codec: int = 0) -> None:
         """Take over `ws`; frames it holds already are sent after `start`.
+
+        Args:
+            outbox: The sockets of the server.
+            ws: The end that the Worker returned.
+            codec: The window bits to compress with, when compression was negotiated; else 0.
 
         Raises:
             JsTypeError: The Worker accepted this end itself.
         """
-        self._outbox = outbox
+        self.hub = outbox
+        self.codec = codec
         self._transport: asyncio.Transport | None = None
-        self._reader = FrameReader(MAX_MESSAGE_BYTES)
+        self._reader = FrameReader(MAX_MESSAGE_BYTES, deflates=codec > 0)
         self.first: bytes | None = None
         """The first frame queued in this turn; nearly always the only one."""
         self.queued: list[bytes] | None = None
         """All frames queued in this turn, `first` among them, when there are several."""
-        self.write: Callable[[bytes], None] = _nowhere
-        """Write to the transport; only while `is_paused` is false."""
-        self.is_paused = False
-        self._backlog: list[bytes] | None = None
-        self._backlog_bytes = 0
+        self.write: Write = _nowhere
+        """Write to the transport; only while `is_flowing`."""
+        self.is_flowing = True
+        """The client is there, reads, and no Close was sent."""
+        self._is_paused = False
+        self._backlog: Backlog | None = None
         self._sent_close = False
         self._got_close = False
         self._hanging_up = False
@@ -183,7 +128,7 @@ class Connection(asyncio.Protocol):
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
         _notice_dead_peers(transport)
-        self._outbox.connections.add(self)
+        self.hub.connections.add(self)
         if tail:
             self.data_received(tail)
         if not transport.is_reading():  # HTTP stopped reading when much came in behind the handshake
@@ -193,13 +138,24 @@ class Connection(asyncio.Protocol):
 
     def message(self, data: str | bytes) -> None:
         """Queue a message for the client."""
-        if self._sent_close:
+        self.post(data, None)
+
+    def post(self, data: str | bytes, lane: object) -> None:
+        """Queue a message; `lane`, a `Lane`, says what to do with it when the client does not read."""
+        hub = self.hub
+        if hub.has_flocks:
+            hub.take_apart(self)
+        self.post_apart(data, lane)
+
+    def post_apart(self, data: str | bytes, lane: object) -> None:
+        """As `post`, for a connection that is in no flock or was taken apart from it."""
+        if not self.is_flowing:
+            self.keep(data, lane)
             return
-        outbox = self._outbox
-        frame = outbox.last_frame if data is outbox.last else outbox.frame(data)
+        frame = self.hub.frame(data, self.codec)
         if self.first is None:
             self.first = frame
-            outbox.mark(self)
+            self.hub.mark(self)
         elif self.queued is None:
             self.queued = [self.first, frame]
         else:
@@ -210,8 +166,9 @@ class Connection(asyncio.Protocol):
         if self._sent_close:
             return
         if not was_clean:
-            self._sent_close = self._got_close = True
             self._send_now(b"")
+            self._got_close = True
+            self._stop_sending()
             self._hang_up()
             return
         self._send_close(code, reason)
@@ -241,11 +198,11 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the peer end when the client vanished without a Close."""
         self._transport = None
-        self._outbox.connections.discard(self)
+        self.hub.connections.discard(self)
         self._stop_timer()
         self.first = self.queued = self._backlog = None
         self.write = _nowhere
-        self._sent_close = True
+        self._stop_sending()
         if not self._got_close:
             self._got_close = True
             self._port.abort()
@@ -254,48 +211,55 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write: keep frames here."""
-        self.is_paused = True
-        self._backlog, self._backlog_bytes = [], 0
+        self._is_paused, self.is_flowing = True, False
 
     def resume_writing(self) -> None:
-        """The client caught up: send what waited."""
-        self.is_paused = False
+        """The client caught up: send what waited, and what the policies have to say about the rest."""
+        self._is_paused, self.is_flowing = False, not self._sent_close
         backlog, self._backlog = self._backlog, None
-        if backlog and self._transport is not None:
-            self._transport.write(b"".join(backlog))
+        if backlog is not None and self._transport is not None:
+            frame, codec = self.hub.frame, self.codec
+            self._transport.write(b"".join([frame(data, codec) for data in backlog.take(now_ms())]))
         if self._hanging_up:
             self._hang_up()
 
     # -- writing
 
-    def keep(self, data: bytes) -> None:
-        """Keep frames while the client is slow."""
+    def keep(self, data: str | bytes, lane: object) -> None:
+        """Keep a message while the client is slow; it is lost when the client is gone or was told Close."""
+        if not self._is_paused or self._sent_close:
+            return
         backlog = self._backlog
         if backlog is None:
-            return
-        if backlog and self._backlog_bytes + len(data) > _BACKLOG_BYTES:
+            backlog = self._backlog = Backlog(_OWN_BOUNDS)
+        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode("utf-8", "replace"))
+        if not backlog.put(data, size, cast("Lane | None", lane)):
             self._give_up()
-            return
-        backlog.append(data)
-        self._backlog_bytes += len(data)
 
     def _send_now(self, frame: bytes) -> None:
         """Write a frame behind all that is queued, without waiting for the end of the turn."""
+        self.hub.take_apart(self)
         if self.first is not None:
             frame = b"".join((*(self.queued or (self.first,)), frame))
             self.first = self.queued = None
         if frame:
-            (self.keep if self.is_paused else self.write)(frame)
+            if self._is_paused:
+                self.keep(Framed(frame), None)
+            else:
+                self.write(frame)
+
+    def _stop_sending(self) -> None:
+        self._sent_close, self.is_flowing = True, False
 
     def _pong(self, payload: str | bytes) -> None:
         if not self._sent_close:
             self._send_now(frames.encode(Opcode.PONG, payload if isinstance(payload, bytes) else payload.encode()))
 
     def _give_up(self) -> None:
-        _log.warning("a slow client was dropped: %d bytes wait for it", self._backlog_bytes)
+        _log.warning("a slow client was dropped: %d bytes wait for it", self._backlog.bytes if self._backlog else 0)
         self._backlog = None
         transport = self._transport
-        self._sent_close = True
+        self._stop_sending()
         if transport is not None:
             # Behind what the transport holds; it arrives if the client reads on before the timeout.
             transport.write(frames.encode(_CLOSE, frames.close_payload(1013, "client reads too slowly")))
@@ -323,8 +287,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _send_close(self, code: int, reason: str) -> None:
-        self._sent_close = True
         self._send_now(frames.encode(_CLOSE, frames.close_payload(code, reason)))
+        self._stop_sending()
         if self._got_close:
             self._hang_up()
         else:
@@ -348,8 +312,8 @@ class Connection(asyncio.Protocol):
             f"protocolError.description = {error.reason}"
         )
         if not self._sent_close:
-            self._sent_close = True
             self._send_now(frames.encode(_CLOSE, frames.close_payload(error.code, error.reason)))
+            self._stop_sending()
         # Closing with unread bytes resets the connection and the client would never see why: read on for a while.
         self._start_timer(_REFUSED_LINGER_S, self._hang_up)
 
@@ -357,7 +321,7 @@ class Connection(asyncio.Protocol):
         """Close the transport once everything is written, or after the timeout."""
         if self._transport is None:
             return
-        if self._backlog:
+        if self._backlog is not None:
             self._hanging_up = True
         else:
             self._transport.close()

@@ -8,7 +8,8 @@ import pytest
 
 from workers.compat.proxies import JsTypeError
 from workers.compat.websocket import WebSocket, WebSocketPair, take
-from workers.runtime.edge.websocket import Connection, Outbox, accept_key
+from workers.runtime.edge.outbox import Outbox
+from workers.runtime.edge.websocket import Connection, accept_key
 
 
 class FakeTransport(asyncio.Transport):
