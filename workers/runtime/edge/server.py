@@ -9,11 +9,13 @@ from typing import cast
 
 from workers.compat import web
 from workers.compat.websocket import WebSocket
+from workers.runtime.edge.deflate import negotiate
 from workers.runtime.edge.hosts import HostPolicy, is_loopback
 from workers.runtime.edge.http import send, send_text, to_request, upgrade_head
 from workers.runtime.edge.listener import Listener
+from workers.runtime.edge.outbox import Outbox
 from workers.runtime.edge.protocol import CLOSE, Exchange, HttpServer, Outcome
-from workers.runtime.edge.websocket import Connection, Outbox, accept_key
+from workers.runtime.edge.websocket import Connection, accept_key
 
 __all__ = ["Edge", "RequestSeen", "Respond"]
 
@@ -61,6 +63,8 @@ class Edge:
         self._any_origin = any_origin
         self._seen = seen
         self._failed = failed
+        self.patience_s = _SHUTDOWN_S
+        """How long running requests, and clients that are asked to close, have at the end."""
         self._loop = asyncio.get_running_loop()
         self._http = HttpServer(self._handle, self._loop)
         self._outbox = Outbox(self._loop)
@@ -106,7 +110,7 @@ class Edge:
         """Accept no more connections; let running requests end for a while, then close their connections."""
         for server in self._servers:
             server.close()
-        await self._http.shutdown(_SHUTDOWN_S)
+        await self._http.shutdown(self.patience_s)
 
     async def close_sockets(self, code: int) -> None:
         """Close every WebSocket with `code`; cut those whose client does not answer in time."""
@@ -114,7 +118,7 @@ class Edge:
         for connection in connections:
             connection.shut_down(code)
         try:
-            async with asyncio.timeout(_SHUTDOWN_S):
+            async with asyncio.timeout(self.patience_s):
                 for connection in connections:
                     await connection.ended()
         except TimeoutError:
@@ -172,8 +176,9 @@ class Edge:
             return send_text(
                 exchange, 403, f"Forbidden: pages of {headers.get('Origin')!r} may not open WebSockets to this machine."
             )
-        connection = Connection(self._outbox, cast(WebSocket, response.webSocket))
+        codec, extension = negotiate(", ".join(headers.getall("Sec-WebSocket-Extensions", ())))
+        connection = Connection(self._outbox, cast(WebSocket, response.webSocket), codec)
         transport, tail = exchange.protocol.detach()
-        transport.write(upgrade_head(response, accept_key(key)))
+        transport.write(upgrade_head(response, accept_key(key), extension))
         connection.start(transport, tail)
         return CLOSE
