@@ -119,6 +119,7 @@ class Capture:
         self._dirty: set[int] = set()
         self._starts: list[int] = []
         self._taken: list[LoggedRow] = []
+        self._has_counter = False
         self._user_recursive = False
         self._schema: dict[str, tuple[str, ...]] = {}
         self._has_user_triggers = self._schema_replaces = self._needs_diff = False
@@ -137,6 +138,23 @@ class Capture:
 
     def _total_changes(self) -> int:
         return self._connection.total_changes - self._count - self._hidden
+
+    def hide(self, count: int) -> None:
+        """Leave rows that the engine wrote for itself out of what the user sees in `total_changes()`."""
+        self._hidden += count
+
+    def restore_changes(self, count: int) -> None:
+        """Let `changes()` say `count` again after statements of the engine's own; `total_changes()` is not touched."""
+        counter = f"{self._connection.own_prefix}n"
+        if not self._has_counter:  # WITHOUT ROWID: last_insert_rowid() stays as it is
+            self._connection.change(f"CREATE TEMP TABLE IF NOT EXISTS {counter}(x INTEGER PRIMARY KEY) WITHOUT ROWID")
+            self._has_counter = True
+        self._hidden += self._connection.change(
+            f"INSERT OR IGNORE INTO temp.{counter} WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c"
+            " WHERE x<?) SELECT x FROM c",
+            (count,),
+        )
+        self._hidden += self._connection.change(f"UPDATE temp.{counter} SET x=x WHERE x<=?", (count,))
 
     @property
     def own_changes(self) -> int:
@@ -169,6 +187,10 @@ class Capture:
         if armed is not None:
             self._disarm(armed)
             self._adopt_schema()
+
+    def is_watched(self, table: str) -> bool:
+        """Tell whether anybody watches a table, which may be missing."""
+        return table.lower() in self._wanted
 
     def watched(self) -> list[str]:
         """Return the names of the armed tables."""
@@ -318,7 +340,7 @@ class Capture:
             row[0]
             for row in self._connection.rows("SELECT name FROM temp.sqlite_schema WHERE type='table'")
             if row[0].startswith(prefix)
-        }
+        } - {f"{prefix}n"}
         if existing != {armed.log for armed in self._armed.values()}:
             for log in existing:
                 for operation in "IUD":

@@ -95,6 +95,13 @@ class Connection:
         cursor = self.raw.execute(sql + self._tag, parameters)
         return max(cursor.rowcount, 0)
 
+    def insert_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement that `tagged` returned for every row."""
+        if len(rows) == 1:
+            self._cursor.execute(sql, rows[0])
+        else:
+            self._cursor.executemany(sql, rows)
+
     def message_for(self, sql: str) -> str | None:
         """Prepare a text without running it and return SQLite's message, `None` when it is correct."""
         try:
@@ -128,12 +135,14 @@ class Connection:
 
     @contextmanager
     def lifted_limits(self) -> Generator[None]:
-        """Lift the limits of user SQL: a log table has twice the columns of its table."""
-        previous = self.raw.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, 2000)
+        """Lift the limits of user SQL: a log has twice the columns of its table, and JSON is longer than a row."""
+        columns = self.raw.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, 2000)
+        length = self.raw.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 1_000_000_000)
         try:
             yield
         finally:
-            self.raw.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, previous)
+            self.raw.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, columns)
+            self.raw.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, length)
 
     def set_capturing(self, is_on: bool) -> None:
         """Leave room in the limits for what capture triggers add: one level of depth, and rows of old and new values.

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
@@ -60,12 +61,13 @@ class Engine:
         executor: Executor | None = None,
         clock: Clock | None = None,
         plan: Plan = PLANS["paid"],
+        log: LogBounds | None = None,
     ) -> None:
         self.path = path
         self.name = name
         self.usage = Usage(name, plan)
         """How near the calls come to D1's limits."""
-        self._transactions = Transactions(path, name, clock or _SystemClock(), plan.database_bytes)
+        self._transactions = Transactions(path, name, clock or _SystemClock(), plan.database_bytes, log)
         if clock is not None:
             follow_clock(self._transactions.connection.raw, clock.now_ms)
         self._line = Line(self._transactions, on_commit, executor)
@@ -74,8 +76,14 @@ class Engine:
         self._wal = path.with_name(path.name + "-wal")
         self._next_wal_look = _WRITES_BETWEEN_WAL_LOOKS
         self._next_checkpoint = _WRITES_BETWEEN_CHECKPOINTS
-        self._is_checkpointing = False
+        self._checkpointing: Future[None] | None = None
         self._foreign_look: asyncio.TimerHandle | None = None
+        self._grace_s = log.grace_s if log is not None else 0.0
+        self._watchers = Counter[str]()
+        self._leaving: dict[str, asyncio.TimerHandle] = {}
+        """Tables that nobody watches any more and that are logged until the timer rings."""
+        if log is not None:
+            self._resume()
 
     @classmethod
     def open(
@@ -87,6 +95,7 @@ class Engine:
         executor: Executor | None = None,
         clock: Clock | None = None,
         plan: Plan = PLANS["paid"],
+        log: LogBounds | None = None,
     ) -> Engine:
         """Open or create the database at `path`, with its folders.
 
@@ -98,9 +107,11 @@ class Engine:
             executor: Runs the long statements; a thread of the engine's own by default.
             clock: Source of dates, SQL's `now` among them; the machine's by default.
             plan: Limits that depend on what is paid for.
+            log: Log the changes of watched tables in the file, so that they can be told again; and go on capturing
+                what was watched when the file was last open. Needs a running loop.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        return cls(path, name=name, on_commit=on_commit, executor=executor, clock=clock, plan=plan)
+        return cls(path, name=name, on_commit=on_commit, executor=executor, clock=clock, plan=plan, log=log)
 
     # calls
 
@@ -189,6 +200,17 @@ class Engine:
         name = await answer if isinstance(answer, asyncio.Future) else answer
         return name is not None
 
+    def _resume(self) -> None:
+        try:
+            tables = self._transactions.resume()
+        except sqlite3.Error as error:  # whoever watches a table begins a new history
+            _log.warning("the changes of %s before now cannot be told again: %s", self.name, error)
+            return
+        for table in tables:
+            self._stay_a_while(table)
+        if tables:
+            self._look_for_foreign_changes_later()
+
     def _submit_watch(self, table: str) -> str | asyncio.Future[str | None] | None:
         self._look_for_foreign_changes_later()
 
@@ -201,7 +223,7 @@ class Engine:
         def arm(_deadline: float) -> str | None:
             name = self._transactions.watch(table)
             if leaving is not None:  # it was armed all the time, by the watcher that is counted until the grace is over
-                self._transactions.unwatch(table)
+                self._transactions.capture.unwatch(table)
             return name
 
         return self._line.submit(f"watch {table}", arm, is_long=False)
@@ -212,22 +234,26 @@ class Engine:
         if self._is_closed or not self._watchers[key]:
             return
         self._watchers[key] -= 1
-        if self._has_log and not self._watchers[key]:
+        if self._transactions.stream.is_logged and not self._watchers[key]:
             self._stay_a_while(table)
             self._line.submit(f"leave {table}", lambda _deadline: self._transactions.leave(table), is_long=False)
         else:
             self._disarm(table)
 
+    def watches(self, table: str) -> bool:
+        """Tell whether a table is captured, or will be once it exists."""
+        key = table.lower()
+        return self._watchers[key] > 0 or key in self._leaving
+
     def _stay_a_while(self, table: str) -> None:
         """Go on logging a table that nobody follows: a subscriber who was cut off comes back and misses nothing."""
-        grace_s = self._grace_s
 
         def disarm() -> None:
             del self._leaving[table.lower()]
             if not self._is_closed:
                 self._disarm(table)
 
-        self._leaving[table.lower()] = asyncio.get_running_loop().call_later(grace_s, disarm)
+        self._leaving[table.lower()] = asyncio.get_running_loop().call_later(self._grace_s, disarm)
 
     def _disarm(self, table: str) -> None:
         self._line.submit(f"unwatch {table}", lambda _deadline: self._transactions.unwatch(table), is_long=False)
@@ -266,11 +292,11 @@ class Engine:
         if self._is_closed:
             raise EngineClosed(self.path)
         now, latest = self.position()
-        if (epoch, offset) == (now, latest) and table.lower() in self._watchers:
+        if (epoch, offset) == (now, latest) and self.watches(table):
             return Replay(now, latest, (), None)
-        if not self._has_log:
-            after, reason = (offset, "unwatched") if epoch == now else (0, "epoch")
-            return Replay(now, latest, (), Gap(after, latest, reason))
+        if not self._transactions.stream.has_history:
+            gap = Gap(offset, latest, "unwatched") if epoch == now else Gap(0, latest, "epoch")
+            return Replay(now, latest, (), gap)
         for answer in replay(self._inspector.rows, self.name, epoch, offset, table):
             if answer is not None:
                 return answer
@@ -302,11 +328,10 @@ class Engine:
         writes = self._transactions.writes
         self._next_wal_look = writes + _WRITES_BETWEEN_WAL_LOOKS
         is_due = writes >= self._next_checkpoint or _size(self._wal) > WAL_KEPT_BYTES
-        if self._is_checkpointing or not is_due:
+        if self._checkpointing is not None or not is_due:
             return
-        self._is_checkpointing = True
         self._next_checkpoint = writes + _WRITES_BETWEEN_CHECKPOINTS
-        self._line.executor.submit(self._checkpoint, asyncio.get_running_loop())
+        self._checkpointing = self._line.executor.submit(self._checkpoint, asyncio.get_running_loop())
 
     def _checkpoint(self, loop: asyncio.AbstractEventLoop) -> None:
         connection = sqlite3.connect(self.path, isolation_level=None, timeout=1)
@@ -320,7 +345,7 @@ class Engine:
             loop.call_soon_threadsafe(self._restart_wal)
 
     def _restart_wal(self) -> None:
-        self._is_checkpointing = False
+        self._checkpointing = None
         if not self._is_closed:
             transactions = self._transactions
             self._line.submit("checkpoint", lambda _deadline: transactions.restart_wal(), is_long=True)
@@ -332,7 +357,11 @@ class Engine:
         self._is_closed = True
         if self._foreign_look is not None:
             self._foreign_look.cancel()
+        for timer in self._leaving.values():
+            timer.cancel()
         await self._line.shut()
+        if self._checkpointing is not None:  # its connection must be closed before the last one, see `Footprint`
+            await asyncio.wrap_future(self._checkpointing)
         self._line.close()
         self._inspector.close()
         self._transactions.close()

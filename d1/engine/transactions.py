@@ -25,6 +25,8 @@ from d1.engine.calls import Outcome, Query
 from d1.engine.change_log import LogBounds
 from d1.engine.connection import Connection
 from d1.engine.failures import explain, is_busy, is_full, is_interrupted, is_undecodable
+from d1.engine.footprint import Since
+from d1.engine.stream import Stream
 from d1.errors import Failure, ObjectFailure
 from d1.limits import PLANS
 from d1.sql import Kind, Statement, parse
@@ -94,7 +96,7 @@ class Transactions:
         """What `changes()` should say to the user where the engine's own statements have overwritten it."""
         self._is_plain_schema = self._is_schema_touched = False
         self._adopt_schema()
-        self.stream.open(self.connection)
+        self.stream.open(self.connection, self.capture.hide)
 
     def _must_stop(self) -> bool:
         """Answer SQLite's progress handler.
@@ -156,7 +158,10 @@ class Transactions:
             authorizer.is_user = True
             cursor.execute(statement.text, parameters)
             authorizer.is_user = False
-            commit = stream.prepare(capture.collect(), self._clock.now_ms())
+            logged = capture.collect()
+            if stream.is_logged and cursor.rowcount != 1:  # an entry of the log sets changes() to 1
+                self._remember_changes()
+            commit = stream.prepare(logged, self._clock.now_ms())
             own.execute(self.connection.commit_sql)
         except BaseException as error:
             authorizer.is_user = False
@@ -166,8 +171,6 @@ class Transactions:
                 return self.run((Query(statement.text, parameters),), deadline)[0]
             raise
         self._deadline = inf
-        if stream.is_logged and cursor.rowcount != 1:  # the entry of the log has set changes() to 1
-            self._shown_changes = cursor.rowcount
         changes = self._raw.total_changes - capture.own_changes - total
         self._committed(commit, is_write=changes != 0)
         duration_ms = (perf_counter() - started) * 1000
@@ -368,6 +371,7 @@ class Transactions:
             self._own_cursor.execute(self.connection.commit_sql)
         except BaseException:
             self._abandon(is_captured=True)
+            self.stream.disown()
             raise
         finally:
             self.connection.set_busy_timeout(0)
