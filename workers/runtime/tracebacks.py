@@ -142,7 +142,7 @@ class _Reporter:
         frames = self._walk(error.__traceback__)
         if isinstance(error, SyntaxError):
             name, message = type(error).__name__, error.msg
-            frames += self._syntax(error)
+            frames = [frame for frame in frames if frame.own] + self._syntax(error)
         cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         inner: tuple[Report, ...] = ()
         if isinstance(error, BaseExceptionGroup):
@@ -161,8 +161,9 @@ class _Reporter:
         frames: list[Frame] = []
         while trace is not None:
             code = trace.tb_frame.f_code
-            position = _position(code, trace.tb_lasti)
-            frames.append(self._frame(code.co_filename, trace.tb_lineno, code.co_name, position))
+            if not code.co_filename.startswith("<frozen importlib"):
+                position = _position(code, trace.tb_lasti)
+                frames.append(self._frame(code.co_filename, trace.tb_lineno, code.co_name, position))
             trace = trace.tb_next
         first = next((number for number, frame in enumerate(frames) if frame.own), 0)
         return frames[first:]  # what the runtime does before the Worker is of no interest

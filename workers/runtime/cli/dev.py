@@ -1,4 +1,4 @@
-"""`flarelet dev`: one Worker on one address, until a signal."""
+"""`flarelet dev`: one Worker on one address, started again after every save, until a signal."""
 
 from __future__ import annotations
 
@@ -7,29 +7,32 @@ import gc
 import logging
 import signal
 import sys
-import time
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
 from workers.runtime.app import App, StateError
-from workers.runtime.cli.watch import SourceWatch
+from workers.runtime.cli import banner, debugger
+from workers.runtime.cli.keys import Keys, clear_screen, open_in_browser
+from workers.runtime.cli.mistake import serving_mistake
+from workers.runtime.cli.request_log import RequestLog
+from workers.runtime.cli.watch import Bell, SourceWatch
 from workers.runtime.config.load import ConfigError, Project, find, load
+from workers.runtime.edge.hosts import is_loopback
 from workers.runtime.edge.listener import BindError, Listener
 from workers.runtime.edge.outbound import OutboundClient
 from workers.runtime.edge.serving import serving
-from workers.runtime.loader import LoadError
+from workers.runtime.loader import LoadError, ModuleSpace
 
 __all__ = ["READY", "DevOptions", "run"]
 
-READY = "Ready on "
-"""What the line begins with that gives the URL: requests are answered from then on."""
+READY = banner.READY
 
-_FLUSH_S = 0.05
 _MOST_FILES = 262_144
+_RELOAD_PATIENCE_S = 0.1
 _MISTAKES = (ConfigError, LoadError, BindError, StateError)
 
 
@@ -45,33 +48,7 @@ class DevOptions:
     variables: Mapping[str, str] | None = None
     verbose: bool = False
     quiet: bool = False
-    watch: bool = False
-
-
-class RequestLog:
-    """Shows a line for each answered request; lines are written together, so that a busy server is not slowed."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._seen: list[tuple[str, str, int, float]] = []
-
-    def seen(self, method: str, url: str, status: int, seconds: float) -> None:
-        """Note one answered request; what stands behind `?` is left out, it may hold a key or a token."""
-        if not self._seen:
-            self._loop.call_later(_FLUSH_S, self.flush)
-        self._seen.append((method, url.partition("?")[0], status, seconds))
-
-    def flush(self) -> None:
-        """Write what was noted."""
-        seen, self._seen = self._seen, []
-        if not seen:
-            return
-        now = time.strftime("%H:%M:%S")
-        lines = [
-            f"[{now}] {method} {url if url.isprintable() else ascii(url)} {status} ({seconds * 1000:.1f} ms)\n"
-            for method, url, status, seconds in seen
-        ]
-        click.echo("".join(lines), nl=False)
+    reload: bool = True
 
 
 def run(options: DevOptions) -> int:
@@ -109,36 +86,21 @@ def _allow_many_sockets() -> None:
 
 def _show_mistake(error: Exception, options: DevOptions) -> None:
     click.echo(f"error: {error}", err=True)
-    if options.verbose and isinstance(error, LoadError) and error.detail:
+    if not isinstance(error, LoadError):
+        return
+    if options.verbose and error.detail:
         click.echo(error.detail, err=True)
+    elif error.report is not None:
+        click.echo(error.report.details(), err=True, nl=False)
 
 
 async def _serve(options: DevOptions) -> None:
-    """Serve until a signal; with `watch`, start again after every change of the source."""
-    loop = asyncio.get_running_loop()
-    wake = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        _on_signal(loop, number, wake)
+    """Serve until a signal; start again after every change of the source."""
     config = find(options.config.absolute()) if options.config.is_dir() else options.config
-    watch = SourceWatch(config) if options.watch else None
-    options = replace(options, config=config)
-    with closing(_Address(options)) as address:
-        await _serve_again_and_again(options, address, wake, watch)
+    with ExitStack() as stack:
+        dev = _Dev(replace(options, config=config), stack)
+        await dev.serve()
     click.echo("Stopping.")
-
-
-async def _serve_again_and_again(
-    options: DevOptions, address: _Address, wake: asyncio.Event, watch: SourceWatch | None
-) -> None:
-    while not wake.is_set():
-        try:
-            await _serve_once(options, address, wake, watch)
-        except _MISTAKES as error:
-            if watch is None:
-                raise
-            _show_mistake(error, options)
-            click.echo("Waiting for a change.")
-            await watch.changed(wake)
 
 
 class _Address:
@@ -146,56 +108,134 @@ class _Address:
 
     def __init__(self, options: DevOptions) -> None:
         self._ip, self._port = options.ip, options.port
-        self._listener: Listener | None = None
+        self.listener: Listener | None = None
 
     def listen(self, project: Project) -> Listener:
         """Return the listener; the port stays what it was at the first start.
 
         Raises:
-            BindError: The address is in use or not ours.
+            BindError: The address is in use or not ours; the one before is listened on again.
         """
-        dev = project.settings.dev
+        dev, before = project.settings.dev, self.listener
         host = self._ip or dev.ip or "127.0.0.1"
-        if self._listener is None or self._listener.host != host:
+        if before is None:
             port = self._port if self._port is not None else dev.port if dev.port is not None else 8787
-            self.close()
-            self._listener = Listener(host, port)
-            self._port = self._listener.port
-        return self._listener
+            self.listener = Listener(host, port)
+        elif before.host != host:
+            port = before.port
+            before.close()  # first: one of the two may be every address of the machine
+            try:
+                self.listener = Listener(host, port)
+            except BindError:
+                self.listener = Listener(before.host, port)
+                raise
+        assert self.listener is not None
+        return self.listener
 
     def close(self) -> None:
         """Give the address back."""
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+        if self.listener is not None:
+            self.listener.close()
+            self.listener = None
 
 
-async def _serve_once(options: DevOptions, address: _Address, wake: asyncio.Event, watch: SourceWatch | None) -> None:
-    """Serve until a signal or a change."""
-    project = load(options.config, options.environment, options.variables)
-    if watch is not None and project.main is not None:
-        watch.follow([project.main.parent])
-    # Before the state is opened: of two servers in one folder, the second should name the port, not the lock.
-    listener = address.listen(project)
-    requests = RequestLog(asyncio.get_running_loop())
-    seen = None if options.quiet else requests.seen
-    async with (
-        OutboundClient() as outbound,
-        App.open(project, persist_to=options.persist_to, outbound=outbound.fetch) as app,
-    ):
-        for warning in app.warnings:
-            click.echo(f"warning: {warning}", err=True)
-        async with serving(app, host=listener.host, listener=listener, seen=seen) as edge:
-            _spare_the_collector()
-            _banner(app, edge.url)
-            if watch is None:
-                await wake.wait()
-            else:
-                watch.follow(app.source_folders)
-                changed = await watch.changed(wake)
-                if changed is not None:
-                    click.echo(f"Reloading: {changed} was changed.")
-            requests.flush()
+class _Dev:
+    """One run of the command: what stays while the Worker is loaded again and again."""
+
+    def __init__(self, options: DevOptions, stack: ExitStack) -> None:
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._bell = Bell()
+        self._url = ""
+        self._noticed: float | None = None  # when the last change was
+        self._space: ModuleSpace | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            _on_signal(self._loop, number, self._bell.stop)
+        self._watch = stack.enter_context(closing(SourceWatch(options.config, self._bell))) if options.reload else None
+        self._address = stack.enter_context(closing(_Address(options)))
+        self._requests = RequestLog(self._loop, quiet=options.quiet)
+        self._keys = Keys(
+            {
+                "b": lambda: open_in_browser(self._url),
+                "c": clear_screen,
+                "x": self._bell.stop,
+                "q": self._bell.stop,
+            }
+        )
+        self._keys.start(self._loop)
+        stack.callback(self._keys.stop, self._loop)
+        debugger.install(self._keys.paused)
+
+    async def serve(self) -> None:
+        """Serve, and start again after a change, until the bell says to stop.
+
+        Raises:
+            ConfigError, LoadError, BindError, StateError: The first start failed; later ones wait for a change.
+        """
+        started = False
+        while not self._bell.stopping:
+            try:
+                await self._serve_once()
+            except _MISTAKES as error:
+                if not started or self._watch is None:
+                    raise
+                await self._serve_mistake(error, self._watch)
+            started = True
+
+    async def _serve_once(self) -> None:
+        options, watch = self._options, self._watch
+        if watch is not None:
+            watch.follow([options.config.parent / "src"])
+        project = load(options.config, options.environment, options.variables)
+        if watch is not None and project.main is not None:
+            watch.follow([project.main.parent])
+        # Before the state is opened: of two servers in one folder, the second should name the port, not the lock.
+        listener = self._address.listen(project)
+        async with (
+            OutboundClient() as outbound,
+            App.open(
+                project,
+                persist_to=options.persist_to,
+                outbound=outbound.fetch,
+                pages=is_loopback(listener.host),
+                after=self._space,
+            ) as app,
+        ):
+            self._space = app.space
+            for warning in app.warnings:
+                click.echo(f"warning: {warning}", err=True)
+            async with serving(app, host=listener.host, listener=listener, seen=self._requests.seen) as edge:
+                _spare_the_collector()
+                self._url = edge.url
+                took_s = None if self._noticed is None else self._loop.time() - self._noticed
+                banner.show(app, edge.url, keys=self._keys.active, again_after_s=took_s)
+                if watch is not None:
+                    watch.follow_too(app.source_folders)
+                if await self._changed():
+                    edge.patience_s = app.patience_s = _RELOAD_PATIENCE_S  # a page that streams would hold up the rest
+                self._requests.flush()
+
+    async def _changed(self) -> bool:
+        """Wait for a change of the source, or for the end."""
+        if self._watch is None:
+            while not self._bell.stopping:
+                await self._bell.wait()
+            return False
+        name = await self._watch.changed()
+        if name is not None:
+            self._noticed = self._loop.time()
+            click.echo(f"Reloading: {name} was changed.")
+        return name is not None
+
+    async def _serve_mistake(self, error: Exception, watch: SourceWatch) -> None:
+        """Say in the terminal and to every client what is wrong, until the next save."""
+        _show_mistake(error, self._options)
+        listener = self._address.listener
+        assert listener is not None  # the first start had one
+        async with serving_mistake(error, listener, self._requests.seen):
+            click.echo("Waiting for a change.")
+            await self._changed()
+            self._requests.flush()
 
 
 def _spare_the_collector() -> None:
@@ -205,54 +245,12 @@ def _spare_the_collector() -> None:
     gc.enable()
 
 
-def _on_signal(loop: asyncio.AbstractEventLoop, number: signal.Signals, stop: asyncio.Event) -> None:
+def _on_signal(loop: asyncio.AbstractEventLoop, number: signal.Signals, stop: Callable[[], None]) -> None:
     def first() -> None:
         loop.remove_signal_handler(number)  # the next one interrupts
-        stop.set()
+        stop()
 
     try:
         loop.add_signal_handler(number, first)
     except NotImplementedError:  # Windows: Ctrl+C raises KeyboardInterrupt
         return
-
-
-def _banner(app: App, url: str) -> None:
-    project = app.project
-    lines = [
-        ("Worker", f"{project.name} ({project.settings.main or 'no main module'})"),
-        ("Config", f"{_near(project.path)}{f', environment {project.environment}' if project.environment else ''}"),
-        ("Bindings", ", ".join(_bindings(project)) or "none"),
-        ("State", str(_near(app.state))),
-        ("Realtime", _realtime(app, url)),
-    ]
-    click.echo("flarelet dev")
-    for label, text in lines:
-        click.echo(f"  {label:<9} {text}")
-    click.echo(f"{READY}{url}")
-
-
-def _near(path: Path) -> Path:
-    """Show a path from the working directory when it is below it."""
-    try:
-        return path.relative_to(Path.cwd())
-    except ValueError:
-        return path
-
-
-def _bindings(project: Project) -> list[str]:
-    settings = project.settings
-    shown = [f"{entry.binding} (D1 {entry.database_name or entry.local_id})" for entry in settings.d1_databases]
-    shown += [f"{entry.name} (Durable Object {entry.class_name})" for entry in settings.durable_objects.bindings]
-    shown += [f"{name} (var)" for name in settings.vars if name not in project.dev_vars]
-    shown += [f"{name} (secret)" for name in project.dev_vars]
-    return shown
-
-
-def _realtime(app: App, url: str) -> str:
-    flarelet = app.project.settings.flarelet
-    if flarelet is None or flarelet.realtime is None:
-        return "off"
-    address = f"{url.replace('http', 'ws', 1)}/api/realtime"
-    if app.realtime_is_open:
-        return f"on at {address}, OPEN: no keys are configured, so any program on this machine may read and write"
-    return f"on at {address}, with keys"

@@ -51,7 +51,7 @@ def _variables(_context: click.Context, _parameter: click.Parameter, given: tupl
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 8787; 0 picks a free one).")
 @click.option("--persist-to", type=click.Path(path_type=Path), help="Folder for state (default .wrangler/state).")
 @click.option("--var", "variables", multiple=True, callback=_variables, help="A text variable, NAME:VALUE. Repeatable.")
-@click.option("--watch", is_flag=True, help="Start again when the source or the configuration changes.")
+@click.option("--reload/--no-reload", default=True, help="Start again when source or configuration change (default).")
 @click.option("--verbose", is_flag=True, help="Show tracebacks and debug messages.")
 @click.option("--quiet", is_flag=True, help="Do not show a line for each request.")
 def dev(
@@ -61,7 +61,7 @@ def dev(
     port: int | None,
     persist_to: Path | None,
     variables: dict[str, str],
-    watch: bool,
+    reload: bool,
     verbose: bool,
     quiet: bool,
 ) -> None:
@@ -76,7 +76,7 @@ def dev(
         port=port,
         persist_to=persist_to,
         variables=variables,
-        watch=watch,
+        reload=reload,
         verbose=verbose,
         quiet=quiet,
     )
