@@ -10,6 +10,7 @@ from typing import Any
 from durable_objects.actor import Actor
 from durable_objects.alarms import Alarms
 from durable_objects.clock import Clock, SystemClock
+from durable_objects.errors import ObjectReset
 from durable_objects.ids import DurableObjectId
 from durable_objects.instance import Instance
 from durable_objects.namespace import DurableObjectNamespace
@@ -64,6 +65,12 @@ class _Directory:
             total.add(usage)
         awake, sockets = sum(one.is_awake for one in loaded), sum(one.sockets for one in loaded)
         return ClassSnapshot(self.spec.unique_key, len(loaded), awake, sockets, total.figures())
+
+    def erase(self) -> None:
+        """Forget alarms and delete the files; nothing may be running."""
+        self.alarms.close()
+        for file in self._path.glob("*.sqlite*") if self._path.is_dir() else ():
+            file.unlink(missing_ok=True)
 
     def _fire(self, object_id: str, name: str | None, at_ms: int, failures: int) -> None:
         self.actor(DurableObjectId(object_id, name)).fire_alarm(at_ms, failures)
@@ -141,6 +148,25 @@ class Host:
             actor.hibernation.drop_all()
         if instance is not None and not instance.evict():
             raise JsException("Timed out waiting to evict Durable Object: it still has active references.")
+
+    def abort_all(self) -> None:
+        """Break every instance, as `ctx.abort()` does: uncommitted writes and sockets are lost, stored data stays."""
+        for actor in [actor for directory in self._directories.values() for actor in directory.actors.values()]:
+            if actor.instance is not None:
+                actor.instance.reset(ObjectReset("Application called abortAllDurableObjects()."))
+            actor.hibernation.drop_all()
+
+    def erase(self) -> None:
+        """Break every instance and delete everything that any object has stored, alarms included."""
+        self.abort_all()
+        for directory in self._directories.values():
+            directory.erase()
+
+    def stored_ids(self, unique_key: str) -> list[str]:
+        """Return the ids of the objects of one namespace that have stored something, as text in order."""
+        folder = self.root / unique_key
+        files = folder.glob("*.sqlite") if folder.is_dir() else ()
+        return sorted(file.stem for file in files if file.stem != "metadata")
 
     def actors(self, unique_key: str) -> list[Actor]:
         """Return the loaded actors of one namespace, for inspection."""

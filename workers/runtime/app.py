@@ -267,9 +267,14 @@ class App:
         await self._host.close(code)
 
     @property
-    def isolate(self) -> Isolate:
-        """The loaded Worker."""
-        return self._isolate
+    def workers(self) -> Sequence[Worker]:
+        """Every Worker, the one that answers requests first."""
+        return self._workers
+
+    @property
+    def resources(self) -> Resources:
+        """What the Workers share."""
+        return self._resources
 
     @property
     def host(self) -> Host:
