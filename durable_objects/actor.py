@@ -15,7 +15,7 @@ from durable_objects.alarms import AlarmInvocationInfo, Alarms
 from durable_objects.hibernation import Hibernation
 from durable_objects.ids import DurableObjectId
 from durable_objects.instance import Instance, Surroundings
-from durable_objects.rpc import call_fetch, positional_limit, reach
+from durable_objects.methods import call_fetch, positional_limit, reach
 from durable_objects.state import ObjectClass
 from durable_objects.usage import ObjectSnapshot, Usage
 from workers.request import Request

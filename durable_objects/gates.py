@@ -154,14 +154,23 @@ class OutputGate:
 class Outlet(OutputGate):
     """The output gate of an instance as its `accept()`ed sockets know it: their events become turns of the object.
 
-    `dispatch(event)` runs an event, `rest()` is told when a socket closed.
+    `call(work, future)` runs a call of something the object handed out, `dispatch(event)` an event; `rest()` is told
+    when a socket closed.
     """
 
-    __slots__ = ("_dispatch", "_rest", "accepted")
+    __slots__ = ("_dispatch", "_rest", "accepted", "call", "exports")
 
-    def __init__(self, dispatch: Callable[[Callable[[], object]], None], rest: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        dispatch: Callable[[Callable[[], object]], None],
+        rest: Callable[[], None],
+        call: Callable[[Callable[[], object], asyncio.Future[Any]], None],
+    ) -> None:
         super().__init__()
         self._dispatch = dispatch
+        self.call = call
+        self.exports = 0
+        """Functions and targets of the object that others hold stubs of."""
         self.accepted: set[WebSocket] = set()
         self._rest = rest
 

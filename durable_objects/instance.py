@@ -108,7 +108,9 @@ class Instance:
         self.target: Any = None
         self.broken: Exception | None = None
         self.gate = InputGate()
-        self.outlet = Outlet(lambda event: self.submit("event", lambda _target: event(), None), self.rest)
+        self.outlet = Outlet(
+            lambda event: self.submit("event", lambda _target: event(), None), self.rest, self._call_exported
+        )
         self.file = ObjectFile(
             actor.path, actor.host.open_files, lambda: not (self._active or self.outlet.held), actor.usage
         )
@@ -150,6 +152,13 @@ class Instance:
         self.usage.begun(kind)
         self._busy()
         self._spawn(self._turn(kind, work, future))
+
+    def _call_exported(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        """Start a call of a function or target that this instance handed out."""
+        if self.file.dead is not None:
+            self._refuse(future, cross(self.file.dead))
+        else:
+            self.submit("rpc", lambda _target: work(), future)
 
     def _busy(self) -> None:
         if not self._active:
@@ -384,6 +393,8 @@ class Instance:
             return "accepted sockets"
         if self._background:
             return "waitUntil"
+        if self.outlet.exports:
+            return "stubs of its functions"
         return "uncommitted writes" if self.outlet.held else None
 
     def _maybe_evict(self) -> None:
@@ -397,7 +408,7 @@ class Instance:
         if self._active or self.outlet.accepted:
             return  # the next `rest` plans again
         limit_s = _HIBERNATE_AFTER_S
-        if self._background:
+        if self._background or self.outlet.exports:
             limit_s = self.actor.host.random.uniform(*_EVICT_BUSY_AFTER_S)
         remaining_s = self._idle_since + limit_s - self._loop.time()
         if remaining_s > 0.001 or not self.evict():

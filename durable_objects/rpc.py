@@ -1,65 +1,363 @@
-"""What crosses between objects: copies of values, errors, and which methods may be called.
+"""What crosses between objects: copies of values, errors, and stubs of what stays where it is.
 
-Values are copied by structured clone; live objects (responses, streams, stubs, functions) pass by reference.
+Values are copied by structured clone. Responses, streams and stubs pass by reference; a function or an `RpcTarget`
+crosses as a stub. A call is issued when it is made, not when it is awaited, so calls reach their receiver in order; the
+result of a call may be used before it is known: `stub.m().inc()`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import datetime as dt
+import functools
 import inspect
 import types
-from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
-from typing import Any, cast
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import Any, Protocol, Self, cast
 
-from durable_objects.errors import ReceiverHasNoMethod
+from durable_objects.crossing import cross
+from durable_objects.errors import ObjectReset, ReceiverHasNoMethod
+from durable_objects.gates import Outlet
+from durable_objects.methods import reach
 from workers.blob import Blob
+from workers.compat import background
 from workers.compat import web as js
 from workers.compat.js_string import js_string, whole
-from workers.compat.proxies import (
-    JsDict,
-    JsException,
-    JsNull,
-    JsProxy,
-    JsTypeError,
-    PyProxy,
-    error_parts,
-)
+from workers.compat.proxies import JsDict, JsException, JsNull, JsProxy, JsTypeError, PyProxy, error_parts
 from workers.compat.structured_clone import DataCloneError
-from workers.compat.websocket import WebSocket
-from workers.entrypoints import DurableObject
+from workers.compat.websocket import WebSocket, current_owner
+from workers.entrypoints import RpcTarget
 from workers.formdata import FormData
 from workers.request import Request
 from workers.response import FetchResponse, Response
 
-__all__ = ["FunctionStub", "call_fetch", "clone", "cross", "positional_limit", "reach", "receiver"]
+__all__ = ["Link", "Member", "RpcPromise", "TargetStub", "clone", "cross", "send"]
 
-_NO_FETCH = "Handler does not export a fetch() function."
-_RESERVED = frozenset({"alarm", "webSocketMessage", "webSocketClose", "webSocketError", "dup"})
-_NO_RPC = (
-    "The receiving Durable Object does not support RPC, because its class was not declared with "
-    "`extends DurableObject`. In order to enable RPC, make sure your class extends the special class `DurableObject`, "
-    'which can be imported from the module "cloudflare:workers".'
-)
 _ATOMS = frozenset({str, int, bool, type(None)})
 _BY_REFERENCE = (Request, FetchResponse, Blob, FormData)
+_FUNCTIONS = (PyProxy, types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial)
+_DEEPEST = 200
+_DISPOSED = "RPC stub used after being disposed."
 
 
-class FunctionStub:
-    """A function that crossed: calling it gives an awaitable, its arguments and result are copied."""
+# -- calls
 
-    __slots__ = ("_function",)
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+class Link(Protocol):
+    """The way to something that is called from afar. Arguments are copies already."""
 
-    async def __call__(self, *args: object) -> Any:
-        """Call the function with copies and return a copy of its result."""
-        try:
-            result = self._function(*[clone(argument) for argument in args])
-            return clone(await result if inspect.isawaitable(result) else result)
-        except Exception as error:
-            raise cross(error) from None
+    def call(self, path: tuple[str, ...], args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """Call the method at `path` now."""
+        ...
+
+    def read(self, path: tuple[str, ...]) -> asyncio.Future[Any]:
+        """Read the property at `path` now."""
+        ...
+
+
+def send(begin: Callable[[asyncio.Future[Any]], None]) -> asyncio.Future[Any]:
+    """Issue a call by `begin(future)`, after the writes of the object that makes it; return its result to come."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    owner = current_owner.get()
+    if owner is not None and owner.held:
+        # The caller is an object with uncommitted writes: its call is output too.
+        owner.hold(lambda: begin(future), lambda: _lose(future))
+    else:
+        begin(future)
+    return future
+
+
+def _lose(future: asyncio.Future[Any]) -> None:
+    """The call was never sent: the writes it waited for were not committed."""
+    _fail(future, ObjectReset("The calling Durable Object was reset before this call was sent."))
+
+
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # read once, so that a call nobody awaits is no complaint
+
+
+def _pass_on(source: asyncio.Future[Any], future: asyncio.Future[Any]) -> None:
+    if future.done():
+        return
+    if source.cancelled():
+        future.cancel()
+        return
+    error = source.exception()
+    if error is None:
+        future.set_result(source.result())
+    else:
+        _fail(future, error)
+
+
+def _copied(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+    given = (*args, options) if options else args  # keywords become one trailing object, as in the SDK
+    return tuple([clone(argument) for argument in given])
+
+
+class Member:
+    """`stub.name`: call it as a method or await it as a property."""
+
+    __slots__ = ("_link", "_path")
+
+    def __init__(self, link: Link, path: tuple[str, ...]) -> None:
+        self._link = link
+        self._path = path
+
+    def __call__(self, *args: object, **options: object) -> RpcPromise:
+        """Issue the call with copies of the arguments."""
+        return RpcPromise(self._link.call(self._path, _copied(args, options)))
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._link.read(self._path).__await__()
+
+    def __getattr__(self, name: str) -> Member:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Member(self._link, (*self._path, name))
+
+
+class RpcPromise:
+    """The result of a call: awaitable, and usable for further calls before it is known."""
+
+    __slots__ = ("_future", "_pipe")
+
+    def __init__(self, future: asyncio.Future[Any]) -> None:
+        self._future = future
+        self._pipe: _Pipe | None = None
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._future.__await__()
+
+    def __call__(self, *args: object, **options: object) -> RpcPromise:
+        """Call the function that the result is."""
+        return Member(self.__link(), ())(*args, **options)
+
+    def __getattr__(self, name: str) -> Member:
+        if name.startswith("__") or name == "then":
+            raise AttributeError(name)
+        return Member(self.__link(), (name,))
+
+    def __link(self) -> _Pipe:
+        if self._pipe is None:
+            self._pipe = _Pipe(self._future)
+        return self._pipe
+
+
+class _Pipe:
+    """The way to a value that is not known yet: what is asked meanwhile is asked in order when it is."""
+
+    __slots__ = ("_source", "_waiting")
+
+    def __init__(self, source: asyncio.Future[Any]) -> None:
+        self._source = source
+        self._waiting: list[tuple[contextvars.Context, Callable[[], None], asyncio.Future[Any]]] = []
+
+    def call(self, path: tuple[str, ...], args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        return self._ask(path, args)
+
+    def read(self, path: tuple[str, ...]) -> asyncio.Future[Any]:
+        return self._ask(path, None)
+
+    def _ask(self, path: tuple[str, ...], args: tuple[Any, ...] | None) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def ask() -> None:
+            try:
+                _ask_value(self._source.result(), path, args, future)
+            except Exception as error:  # the task root of a call: its caller gets the error
+                _fail(future, error)
+
+        if self._source.done() and not self._waiting:
+            self._answer(ask, future)
+        else:
+            if not self._waiting:
+                self._source.add_done_callback(self._known)
+            self._waiting.append((contextvars.copy_context(), ask, future))
+        return future
+
+    def _answer(self, ask: Callable[[], None], future: asyncio.Future[Any]) -> None:
+        if self._source.cancelled() or self._source.exception() is not None:
+            _pass_on(self._source, future)
+        else:
+            ask()
+
+    def _known(self, _source: asyncio.Future[Any]) -> None:
+        position = 0
+        while position < len(self._waiting):  # what is asked meanwhile joins the end
+            context, ask, future = self._waiting[position]
+            context.run(self._answer, ask, future)
+            position += 1
+        self._waiting.clear()
+
+
+def _ask_value(value: Any, path: tuple[str, ...], args: tuple[Any, ...] | None, future: asyncio.Future[Any]) -> None:
+    """Read `path` from `value`, or call it; from a stub on, that is a call of its own."""
+    for position, name in enumerate(path):
+        link = _link_of(value)
+        if link is not None:
+            rest = path[position:]
+            value = link.read(rest) if args is None else link.call(rest, args)
+            args = None
+            break
+        value = _member(value, name)
+    if args is not None:
+        link = _link_of(value)
+        if link is None and not callable(value):
+            raise ReceiverHasNoMethod(path[-1]) if path else JsTypeError("The RPC result is not a function.")
+        value = value(*args) if link is None else link.call((), args)
+    if isinstance(value, asyncio.Future):
+        cast("asyncio.Future[Any]", value).add_done_callback(lambda source: _pass_on(source, future))
+    elif inspect.isawaitable(value):
+        background.start(_settle(value, future), "pipelined call")
+    else:
+        future.set_result(value)
+
+
+def _link_of(value: Any) -> Link | None:
+    found = getattr(cast(type, value.__class__), "__rpc_link__", None)
+    return None if found is None else found(value)
+
+
+def _member(value: Any, name: str) -> Any:
+    if isinstance(value, dict):
+        if name in value:
+            return cast("dict[str, Any]", value)[name]
+    elif not name.startswith("_") and hasattr(value, name):
+        return getattr(value, name)
+    raise ReceiverHasNoMethod(name)
+
+
+async def _settle(awaitable: Any, future: asyncio.Future[Any]) -> None:
+    try:
+        result = await awaitable
+    except Exception as error:  # the task root of a call: its caller gets the error
+        _fail(future, error)
+    else:
+        if not future.done():
+            future.set_result(result)
+
+
+# -- stubs
+
+
+class _Export:
+    """A function or an `RpcTarget` that was handed out, with whom it belongs to: an object, or a Worker's event."""
+
+    __slots__ = ("_context", "_owner", "_target", "references")
+
+    def __init__(self, target: Any) -> None:
+        owner = current_owner.get()
+        self._target = target
+        self._owner = owner if isinstance(owner, Outlet) else None
+        self._context = contextvars.copy_context() if self._owner is None else None
+        self.references = 0
+        if self._owner is not None:
+            self._owner.exports += 1
+
+    def call(self, path: tuple[str, ...], args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        method = self._reach(path)
+        return self._start(lambda: method()(*args))
+
+    def read(self, path: tuple[str, ...]) -> asyncio.Future[Any]:
+        return self._start(self._reach(path))
+
+    def _reach(self, path: tuple[str, ...]) -> Callable[[], Any]:
+        target = self._target  # now: the stub may be gone when the call begins
+
+        def find() -> Any:
+            if not path and isinstance(target, RpcTarget):
+                raise JsTypeError("The RPC receiver is not a function.")
+            return reach(target, path)
+
+        return find
+
+    def _start(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        owner, context = self._owner, self._context
+        if owner is not None:
+            return send(lambda future: owner.call(work, future))
+        assert context is not None
+
+        def begin(future: asyncio.Future[Any]) -> None:
+            context.copy().run(background.start, _run(work, future), "call of a function")
+
+        return send(begin)
+
+    def release(self) -> None:
+        self.references -= 1
+        if not self.references:
+            self._target = None
+            if self._owner is not None:
+                self._owner.exports -= 1
+
+
+async def _run(work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+    try:
+        result = work()
+        answer = clone(await result if inspect.isawaitable(result) else result)
+    except Exception as error:  # a task root: the caller gets the error
+        _fail(future, cross(error, remote=True))
+    else:
+        if not future.done():
+            future.set_result(answer)
+
+
+class TargetStub:
+    """Handle on a function or an `RpcTarget` of the other side: call it, or its members, and await the result.
+
+    It is released by `destroy()`, at the end of a `with` block, or when nothing refers to it any more; `dup()` gives a
+    second handle, released on its own. While one is held, the object that it leads to stays in memory.
+    """
+
+    __slots__ = ("__export", "__is_open")
+    __rpc_stub__ = True
+
+    def __init__(self, export: _Export) -> None:
+        export.references += 1
+        self.__export = export
+        self.__is_open = True
+
+    def __call__(self, *args: object, **options: object) -> RpcPromise:
+        """Call the function with copies; the result is a copy."""
+        return Member(self.__rpc_link__(), ())(*args, **options)
+
+    def __getattr__(self, name: str) -> Member:
+        if name.startswith("__") or name == "then":
+            raise AttributeError(name)
+        return Member(self.__rpc_link__(), (name,))
+
+    def __rpc_link__(self) -> Link:
+        if not self.__is_open:
+            raise JsException(_DISPOSED)
+        return self.__export
+
+    def dup(self) -> TargetStub:
+        """Return another handle on the same."""
+        self.__rpc_link__()
+        return TargetStub(self.__export)
+
+    def destroy(self) -> None:
+        """Release the handle: it cannot be used any more."""
+        if self.__is_open:
+            self.__is_open = False
+            self.__export.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.destroy()
+
+    def __del__(self) -> None:
+        self.destroy()
+
+    def __repr__(self) -> str:
+        return "<RPC stub>"
+
+
+# -- copies
 
 
 def clone(value: Any) -> Any:
@@ -77,9 +375,10 @@ def clone(value: Any) -> Any:
 class _Copier:
     """One structured clone: shared and cyclic references stay so."""
 
-    __slots__ = ("_done",)
+    __slots__ = ("_done", "depth")
 
     def __init__(self) -> None:
+        self.depth = 0
         self._done: dict[int, Any] = {}
 
     def copy(self, value: Any) -> Any:
@@ -89,6 +388,15 @@ class _Copier:
         known = self._done.get(id(value))
         if known is not None:
             return known
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise DataCloneError(f"The value is nested more than {_DEEPEST} levels deep and cannot be cloned.")
+        try:
+            return self._copy_container(kind, value)
+        finally:
+            self.depth -= 1
+
+    def _copy_container(self, kind: type, value: Any) -> Any:
         if kind is float:
             return whole(value)
         if isinstance(value, Mapping):
@@ -133,10 +441,12 @@ def _copy_other(value: Any) -> Any:
 
 
 def _copy_live(value: Any) -> Any:
+    if isinstance(value, TargetStub):
+        return value.dup()
     if isinstance(value, _BY_REFERENCE) or getattr(cast(type, value.__class__), "__rpc_stub__", False):
         return value
-    if isinstance(value, (PyProxy, FunctionStub, types.FunctionType, types.MethodType, types.BuiltinFunctionType)):
-        return value if isinstance(value, FunctionStub) else FunctionStub(value)
+    if isinstance(value, (RpcTarget, *_FUNCTIONS)):
+        return TargetStub(_Export(value))
     name = type(value).__name__
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
@@ -151,128 +461,3 @@ def _copy_error(error: BaseException) -> JsException:
     name, message = error_parts(error)
     kind = {"TypeError": JsTypeError}.get(name, JsException)
     return kind(message, name=name, cause=getattr(error, "cause", None))
-
-
-# -- errors
-
-
-@lru_cache(maxsize=256)
-def _crossing_class(kind: type[BaseException]) -> type[BaseException] | None:
-    """Return a class that both `except <original class>` and `except JsException` catch."""
-    if issubclass(kind, JsException):
-        return kind
-    members = {"__str__": kind.__str__, "__repr__": kind.__repr__, "__module__": kind.__module__}
-    try:
-        return cast(
-            "type[BaseException]",
-            types.new_class(kind.__name__, (kind, JsException), {}, lambda body: body.update(members)),
-        )
-    except TypeError:  # the two layouts do not mix
-        return None
-
-
-# DIFFERS: in production a Python exception arrives as a JsException named PythonError with the traceback as message.
-def cross(error: BaseException, **properties: object) -> BaseException:
-    """Return the error as the caller sees it: same class, name, message, cause and own properties, plus `properties`.
-
-    A Python exception is also a `JsException` on the caller's side, as every remote error is in a Python Worker.
-    """
-    kind = _crossing_class(type(error))
-    name, message = error_parts(error)
-    if kind is None:
-        return JsException(message, name=name, **properties)
-    crossed = kind.__new__(kind, *error.args)  # not __init__: the user's own may want other arguments
-    crossed.args = error.args
-    crossed.__dict__.update(error.__dict__)
-    own = dict(cast("dict[str, object]", getattr(error, "properties", {})))
-    own.update(properties)
-    cause = getattr(error, "cause", None) or error.__cause__
-    for attribute, value in {"name": name, "message": message, "cause": cause, "properties": own, **own}.items():
-        setattr(crossed, attribute, value)  # not through __dict__: NameError and others have a `name` of their own
-    crossed.__cause__ = error.__cause__
-    crossed.__suppress_context__ = True
-    return crossed.with_traceback(error.__traceback__)
-
-
-# -- methods
-
-
-def receiver(cls: type, name: str) -> property | None:
-    """Return None when RPC may call `name` on instances of `cls`, or the property when it may read it.
-
-    Raises:
-        JsTypeError: The class takes no RPC, the name is reserved, or there is no such method on the class.
-    """
-    found = _receiver(cls, name)
-    if isinstance(found, Exception):
-        raise cross(found)
-    return found
-
-
-@lru_cache(maxsize=4096)
-def _receiver(cls: type, name: str) -> property | Exception | None:
-    if not issubclass(cls, DurableObject):
-        return JsTypeError(_NO_RPC)
-    if name in _RESERVED:
-        return JsTypeError(f"'{name}' is a reserved method and cannot be called over RPC.")
-    if name == "constructor":
-        return JsTypeError("Illegal constructor")
-    if not (name.startswith("__") and name.endswith("__")):
-        for kind in cls.__mro__:
-            if kind in (DurableObject, object):
-                break
-            member = kind.__dict__.get(name)
-            if isinstance(member, types.FunctionType):
-                return None
-            if isinstance(member, property):
-                return member
-            if member is not None:
-                break
-    return ReceiverHasNoMethod(name)
-
-
-@lru_cache(maxsize=4096)
-def positional_limit(cls: type, name: str) -> int | None:
-    """Return how many arguments the handler `name` takes besides self, -1 for any number, None if there is none."""
-    function = getattr(cls, name, None)
-    if not callable(function):
-        return None
-    parameters = list(inspect.signature(function).parameters.values())
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        return -1
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(parameter.kind in kinds for parameter in parameters) - 1
-
-
-def reach(target: Any, path: tuple[str, ...]) -> Any:
-    """Return the method, or the value of the property, that RPC reaches by `path`."""
-    value = target
-    for position, name in enumerate(path):
-        if position == 0:
-            getter = receiver(cast(type, target.__class__), name)
-            value = getattr(target, name) if getter is None else getter.__get__(target)
-        elif isinstance(value, dict):
-            value = cast("dict[str, Any]", value)[name]
-        else:
-            value = getattr(value, name)
-    return value
-
-
-def call_fetch(target: Any, request: Request) -> Any:
-    """Call the `fetch` handler of an object; return an awaitable of its `workers.Response`."""
-    handler = getattr(target, "fetch", None)
-    if not callable(handler):
-        raise JsException(_NO_FETCH)
-    limit = positional_limit(cast(type, target.__class__), "fetch")
-    return _checked_response(handler() if limit == 0 else handler(request), request)
-
-
-async def _checked_response(result: Any, request: Request) -> Response:
-    answer = await result if inspect.isawaitable(result) else result
-    if isinstance(answer, js.Response):
-        answer = Response(answer)
-    if isinstance(answer, Response):
-        return answer
-    if isinstance(answer, FetchResponse):
-        return Response(answer.js_object)
-    raise JsException("Incorrect type for Promise: the Promise did not resolve to 'Response'.", name="TypeError")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from workers.compat.ambient import EnvProxy
     from workers.compat.ambient import wait_until as wait_until
     from workers.entrypoints import DurableObject, WorkerEntrypoint, WorkflowEntrypoint, handler
+    from workers.entrypoints import RpcTarget as RpcTarget
     from workers.fetch import fetch
     from workers.formdata import FormData, FormDataValue
     from workers.request import Request
@@ -75,6 +76,7 @@ _MODULES = {
     "Request": "request",
     "RequestInitCfProperties": "types",
     "Response": "response",
+    "RpcTarget": "entrypoints",
     "WorkerEntrypoint": "entrypoints",
     "WorkflowEntrypoint": "entrypoints",
     "fetch": "fetch",

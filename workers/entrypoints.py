@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from workers.compat import web as js
 from workers.request import Request
 
-__all__ = ["DurableObject", "DurableObjectAbort", "WorkerEntrypoint", "WorkflowEntrypoint", "handler"]
+__all__ = ["DurableObject", "DurableObjectAbort", "RpcTarget", "WorkerEntrypoint", "WorkflowEntrypoint", "handler"]
 
 _Handler = TypeVar("_Handler", bound=Callable[..., Any])
 
@@ -49,6 +49,11 @@ class DurableObject:
     def __init__(self, ctx: Any, env: Any) -> None:
         self.ctx = ctx
         self.env = env
+
+
+# DIFFERS(rpc-target): the Python SDK has no such class; JavaScript has it in "cloudflare:workers".
+class RpcTarget:
+    """Base of what crosses RPC by reference: the other side gets a stub of it and calls its methods here."""
 
 
 class WorkflowEntrypoint:

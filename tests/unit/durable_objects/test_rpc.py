@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from durable_objects.rpc import FunctionStub, clone, cross, positional_limit, receiver
+from durable_objects.methods import positional_limit, receiver
+from durable_objects.rpc import TargetStub, clone, cross
 from workers import DurableObject, Response
 from workers.compat.proxies import JsException, JsTypeError
 from workers.compat.structured_clone import DataCloneError
@@ -68,7 +69,7 @@ def test_responses_pass_by_reference():
 async def test_a_function_becomes_a_stub_that_copies():
     seen: list[object] = []
     stub = clone(lambda value: seen.append(value) or {"n": 1})
-    assert isinstance(stub, FunctionStub)
+    assert isinstance(stub, TargetStub)
     given = {"a": 1}
     assert await stub(given) == {"n": 1}
     assert seen[0] == given
