@@ -11,10 +11,12 @@ from pydantic import ValidationError
 
 from d1.database import D1Database
 from d1.engine import Engine
+from d1.limits import PLANS
 from durable_objects.clock import Clock, SystemClock
 from durable_objects.ids import IdFactory
 from workers.runtime.change_feed import ChangeFeed
 from workers.runtime.config.load import Project
+from workers.runtime.config.models import D1Database as D1Entry
 from workers.runtime.config.models import RateLimit
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class Resources:
         """
         found: dict[str, object] = {}
         for entry in project.settings.d1_databases:
-            found[entry.binding] = self._database(entry.local_id, entry.binding)[0]
+            found[entry.binding] = self._database(project, entry)[0]
         for entry in project.settings.kv_namespaces:
             found[entry.binding] = self._namespace(entry.local_id)
         for entry in rate_limits(project):
@@ -87,8 +89,18 @@ class Resources:
         """Return the commits of a D1 binding of a configuration; None when it has none of that name."""
         for entry in project.settings.d1_databases:
             if entry.binding == binding:
-                return self._database(entry.local_id, binding)[1]
+                return self._database(project, entry)[1]
         return None
+
+    @property
+    def databases(self) -> list[D1Database]:
+        """Every D1 database that is open."""
+        return [database for database, _ in self._databases.values()]
+
+    @property
+    def stores(self) -> list[KvStore]:
+        """Every KV namespace."""
+        return list(self._stores.values())
 
     async def close(self) -> None:
         """Close every file."""
@@ -97,14 +109,22 @@ class Resources:
         for store in self._stores.values():
             store.close()
 
-    def _database(self, local_id: str, binding: str) -> tuple[D1Database, ChangeFeed]:
+    def _database(self, project: Project, entry: D1Entry) -> tuple[D1Database, ChangeFeed]:
+        local_id, binding = entry.local_id, entry.binding
         if local_id in self._databases:
             return self._databases[local_id]
         feed = ChangeFeed()
+        flarelet = project.settings.flarelet
+        plan = PLANS[flarelet.plan if flarelet is not None else "paid"]
         path = self._state / "d1" / _D1_KEY / f"{IdFactory(_D1_KEY).from_name(local_id)}.sqlite"
         try:
             engine = Engine.open(
-                path, name=binding, on_commit=feed.committed, clock=self._own_clock, executor=self._executor
+                path,
+                name=binding,
+                on_commit=feed.committed,
+                clock=self._own_clock,
+                executor=self._executor,
+                plan=plan,
             )
         except Exception as error:  # a task root: whatever SQLite says about a file it cannot read
             raise StateError(f"the database of {binding} cannot be opened: {error} ({path})") from error

@@ -131,6 +131,11 @@ class KvStore:
         for (blob,) in self._db().execute("DELETE FROM _mf_entries WHERE key = ? RETURNING blob_id", (key,)).fetchall():
             self._drop(blob)
 
+    def erase(self) -> None:
+        """Remove every key."""
+        for (blob,) in self._db().execute("DELETE FROM _mf_entries RETURNING blob_id").fetchall():
+            self._drop(blob)
+
     def list(self, prefix: str, after: str, limit: int) -> list[KvEntry]:
         """Return up to `limit` entries behind the key `after`, in order of their bytes; expired ones are removed."""
         db, now = self._db(), self._clock.now_ms()
