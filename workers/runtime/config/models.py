@@ -276,6 +276,10 @@ class RealtimeSection(BaseModel):
     max_session_topics: int | None = None
     max_session_bytes: int | None = None
     max_sessions_bytes: int | None = None
+    table_log_rows: Annotated[int, Field(ge=1)] = 10_000
+    table_log_bytes: Annotated[int, Field(ge=1)] = 16_777_216
+    table_log_age_s: Annotated[float, Field(gt=0, strict=False)] = 3600
+    table_grace_s: Annotated[float, Field(ge=0, strict=False)] = 120
 
     def limits(self) -> dict[str, Any]:
         """Return the optional settings that the file gives a value to."""
@@ -287,6 +291,8 @@ class Flarelet(BaseModel):
     """The `[flarelet]` table: what wrangler does not have."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    plan: Literal["paid", "free"] = "paid"
+    """Whose limits hold where they depend on it."""
     realtime: RealtimeSection | None = None
 
 
