@@ -32,7 +32,7 @@ class Limit:
     """`all`, or the plan for which the value holds."""
     source: str
     error: str
-    """What the program sees beyond it, `N` and `NAME` standing for what differs; empty: not enforced here."""
+    """What the program sees beyond it, `N` and `NAME` standing for what differs; empty: nothing, or not enforced here."""
     category: int | None = None
     """SQLite's own limit that enforces it."""
     documented: int | None = None
@@ -159,7 +159,7 @@ LIMITS: Final = (
         "helper threads of a statement",
         "all",
         _MEASURED,
-        "none: SQLite sorts in its own thread",
+        "",
         sqlite3.SQLITE_LIMIT_WORKER_THREADS,
     ),
     Limit(

@@ -9,6 +9,8 @@ import json
 import sys
 from pathlib import Path
 
+from d1_limits import limits_page
+
 REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTE = "<!-- Written by `make docs` from the code. Do not edit. -->\n\n"
 
@@ -77,9 +79,11 @@ def config_page() -> str:
         shown = "-" if default in (None, "") else f"`{json.dumps(default)}`"
         rows += f"| `{name}` | {shown} | {CONFIG[name]} |\n"
     return (
-        "# `[flarelet.realtime]`\n\n"
-        "The one table of ours in `wrangler.toml`. Without it nothing of realtime exists; an unknown key in it is an\n"
-        "error.\n\n"
+        "# `[flarelet]`\n\n"
+        "The one table of ours in `wrangler.toml`; an unknown key in it is an error. `plan` is `\"paid\"` (the\n"
+        "default) or `\"free\"`: whose limits hold where they depend on it, see [limits](limits.md).\n\n"
+        "## `[flarelet.realtime]`\n\n"
+        "Without it nothing of realtime exists.\n\n"
         "| key | default | meaning |\n| --- | --- | --- |\n" + rows + "\n"
         "Each `[[flarelet.realtime.topics]]` entry has `pattern`, a glob on topic names such as `chat/*`, and\n"
         "`class_name`, a `TopicObject` subclass that the main module exports. The first pattern that matches decides.\n"
@@ -133,7 +137,7 @@ def cli_page() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"errors.md": errors_page, "config.md": config_page, "cli.md": cli_page}
+PAGES = {"errors.md": errors_page, "config.md": config_page, "cli.md": cli_page, "limits.md": limits_page}
 
 
 def main() -> None:
