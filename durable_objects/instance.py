@@ -422,6 +422,11 @@ class Instance:
         self.actor.ended(self, "evicted")
         return True
 
+    @property
+    def tasks(self) -> list[asyncio.Task[Any]]:
+        """The events and the background work that have not ended."""
+        return list(self._tasks)
+
     def times(self) -> tuple[float, float]:
         """Return the seconds since the instance began, and those of the events that run now."""
         now_s = self._loop.time()

@@ -15,6 +15,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
+from d1.engine import LogBounds
 from durable_objects.clock import Clock, SystemClock
 from durable_objects.host import Host
 from durable_objects.namespace import DurableObjectNamespace
@@ -63,6 +64,7 @@ class App:
         self._clock = clock or SystemClock()
         self._executor: Executor | None = None
         self._raises = False
+        self._test_scheduled = False
         self._realtime: Realtime | None = None
         self._realtime_answers = False
         self._pages = False
@@ -90,6 +92,7 @@ class App:
         after: ModuleSpace | None = None,
         executor: Executor | None = None,
         raises: bool = False,
+        test_scheduled: bool = False,
         others: Sequence[Project | Path] = (),
     ) -> AsyncGenerator[App, None]:
         """Run the application of a configuration inside the `async with` block.
@@ -104,6 +107,7 @@ class App:
             after: The modules of the same Worker before its source was changed.
             executor: Runs long SQL statements; a thread for each database by default.
             raises: Let the exception of a handler reach the caller of `respond` instead of answering with a 500.
+            test_scheduled: Run `scheduled` handlers for requests of `/__scheduled`.
             others: Configurations of further Workers, which this one and they among themselves reach by bindings.
 
         Raises:
@@ -123,6 +127,7 @@ class App:
             stack.push_async_callback(tasks.__aexit__, None, None, None)
             app = cls(project, state, tasks, clock)
             app._pages, app._after, app._executor, app._raises = pages, after, executor, raises
+            app._test_scheduled = test_scheduled
             await app._build(stack, projects, outbound or _no_network, random)
             yield app
 
@@ -155,7 +160,7 @@ class App:
             self._warn(worker.project, worker.connect(host, homes, callees))
         self._add_realtime(stack, random)
         for worker in workers:
-            worker.ready(self._clock, pages=self._pages, raises=self._raises)
+            worker.ready(self._clock, pages=self._pages, raises=self._raises, test_scheduled=self._test_scheduled)
         self._dispatcher, self._answer = primary.dispatcher, primary.respond
         if primary.isolate.module is not None and not self._dispatcher.has_fetch and self._realtime is None:
             self.warnings.append(f"{project.settings.main} exports no Default class with fetch and no on_fetch")
@@ -211,6 +216,8 @@ class App:
             raise self.project.error("flarelet.realtime", str(error)) from error
         realtime = Realtime(settings, self._topic_namespaces(section), feed, clock=self._clock, random=random)
         if feed is not None:
+            bounds = section.table_log_rows, section.table_log_bytes, section.table_log_age_s, section.table_grace_s
+            feed.start_log(LogBounds(*bounds))
             feed.listen(realtime.table_changes)
         return realtime
 
@@ -270,6 +277,10 @@ class App:
     def workers(self) -> Sequence[Worker]:
         """Every Worker, the one that answers requests first."""
         return self._workers
+
+    def is_topic(self, cls: type) -> bool:
+        """Whether objects of a class are topics of realtime."""
+        return self._realtime is not None and any(base.__name__ == BUILT_IN_CLASS for base in cls.__mro__)
 
     @property
     def resources(self) -> Resources:

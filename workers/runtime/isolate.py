@@ -138,6 +138,11 @@ class Isolate:
             else:
                 log_failure(_log, self.report(error), error, self.name, "waitUntil: ")
 
+    @property
+    def pending(self) -> list[asyncio.Task[None]]:
+        """The work given to `waitUntil` that has not ended."""
+        return list(self._pending)
+
     async def drain(self, timeout_s: float) -> None:
         """Let work given to `waitUntil` finish for a while, then cancel it."""
         if self._pending:

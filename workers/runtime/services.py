@@ -82,6 +82,11 @@ class Callee:
             if not future.done():
                 future.set_result(result)
 
+    @property
+    def running(self) -> list[asyncio.Task[None]]:
+        """The calls that have not ended."""
+        return list(self._running)
+
     def cancel(self) -> None:
         """Stop the calls that are running."""
         for task in self._running:
