@@ -50,7 +50,15 @@ class ScheduledController(JsProxy):
 class Dispatcher:
     """Calls the handlers of one Worker. Stateless entrypoints get a new instance for each event."""
 
-    def __init__(self, isolate: Isolate, clock: Clock, *, pages: bool = False, raises: bool = False) -> None:
+    def __init__(
+        self,
+        isolate: Isolate,
+        clock: Clock,
+        *,
+        pages: bool = False,
+        raises: bool = False,
+        test_scheduled: bool = False,
+    ) -> None:
         """Prepare to call a Worker's handlers.
 
         Args:
@@ -58,8 +66,10 @@ class Dispatcher:
             clock: Source of dates.
             pages: Show an exception to a browser as a page.
             raises: Let exceptions of `fetch` handlers reach the caller, for tests.
+            test_scheduled: Run the `scheduled` handler for a request of `/__scheduled`, as `wrangler dev` can.
         """
         self._raises = raises
+        self._test_scheduled = test_scheduled
         self._isolate = isolate
         self._pages = pages
         self._clock = clock
@@ -86,6 +96,8 @@ class Dispatcher:
         try:
             if "/cdn-cgi/" in request.url and (path := urlsplit(request.url)).path in _SCHEDULED_PATHS:
                 return await self._scheduled_over_http(path.query)
+            if self._test_scheduled and (url := urlsplit(request.url)).path == "/__scheduled":
+                return await self._test_scheduled_over_http(url.query)
             result: Any = stacks.call(self._fetch, request) if stacks.is_armed() else self._fetch(request)
             if hasattr(result, "__await__"):
                 result = await result
@@ -134,30 +146,38 @@ class Dispatcher:
             return web.Response(body, status=status, headers={"content-type": "application/json"})
         return web.Response(outcome, status=status)
 
+    async def _test_scheduled_over_http(self, query: str) -> web.Response:
+        """Do what the middleware of `wrangler dev --test-scheduled` does: an exception is the answer."""
+        cron = parse_qs(query).get("cron", [""])[-1]
+        await self._run_scheduled(ScheduledController(cron, self._clock.now_ms()))
+        return web.Response("Ran scheduled event")
+
     async def scheduled(self, cron: str, at_ms: int) -> tuple[str, bool]:
         """Run the `scheduled` handler; return its outcome ("ok" or "exception") and whether it asked for no retry."""
         isolate = self._isolate
         controller = ScheduledController(cron, at_ms)
         with ambient.enter(isolate.ambient), ambient.counting():
             try:
-                if isolate.default is not None:
-                    handler = getattr(isolate.default(isolate.context, isolate.env), "scheduled", None)
-                    if handler is None:
-                        raise JsTypeError("Handler does not export a scheduled() function.")
-                    # A class entrypoint gets three arguments, the last two undefined: it has self.env and self.ctx.
-                    args: tuple[Any, ...] = (controller, None, None)
-                else:
-                    handler = isolate.function("on_scheduled")
-                    if handler is None:
-                        raise JsTypeError("Handler does not export a scheduled() function.")
-                    args = (controller, isolate.env, isolate.context)[: _accepted(handler, 3)]
-                result: Any = stacks.call(handler, *args) if stacks.is_armed() else handler(*args)
-                if inspect.isawaitable(result):
-                    await result
+                await self._run_scheduled(controller)
             except Exception as error:  # an event
                 log_failure(_log, isolate.report(error), error, isolate.name, "scheduled: ")
                 return "exception", controller.no_retry
         return "ok", controller.no_retry
+
+    async def _run_scheduled(self, controller: ScheduledController) -> None:
+        isolate = self._isolate
+        if isolate.default is not None:
+            handler = getattr(isolate.default(isolate.context, isolate.env), "scheduled", None)
+            # A class entrypoint gets three arguments, the last two undefined: it has self.env and self.ctx.
+            args: tuple[Any, ...] = (controller, None, None)
+        else:
+            handler = isolate.function("on_scheduled")
+            args = (controller, isolate.env, isolate.context)[: _accepted(handler, 3)] if handler is not None else ()
+        if handler is None:
+            raise JsTypeError("Handler does not export a scheduled() function.")
+        result: Any = stacks.call(handler, *args) if stacks.is_armed() else handler(*args)
+        if inspect.isawaitable(result):
+            await result
 
     def failure(self, error: BaseException, request: web.Request | None = None) -> web.Response:
         """Log an exception once and return the 500 answer.

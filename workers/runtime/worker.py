@@ -60,8 +60,20 @@ class Worker:
         settings = self.project.settings
         found: dict[str, object] = {**bindings.plain(self.project), **shared, **bindings.unavailable(settings)}
         found.update({service.binding: ServiceBinding(service, callees) for service in settings.services})
+        if settings.assets is not None and settings.assets.directory is not None:
+            found.update(self._open_assets())
         self.isolate.bind(found)
         self.isolate.load()
+
+    def _open_assets(self) -> dict[str, object]:
+        from workers.runtime.assets.server import open_assets
+
+        opened, settings = open_assets(self.project), self.project.settings.assets
+        if opened is None or settings is None:
+            return {}
+        self.assets, binding = opened
+        self.callee.front = self.assets.route
+        return {settings.binding: binding} if settings.binding is not None else {}
 
     def connect(self, host: Host, homes: Mapping[str, Home], callees: Mapping[str, Callee]) -> list[str]:
         """Bind what needs the classes of loaded Workers; return lines of warning.
@@ -71,6 +83,9 @@ class Worker:
         """
         found, warnings = bindings.namespaces(self.home, host, homes)
         self.isolate.bind(found)
+        if self.assets is not None:
+            folder = self.project.settings.assets.directory if self.project.settings.assets is not None else ""
+            warnings += [f"{folder}/{mistake}" for mistake in self.assets.mistakes]
         for number, service in enumerate(self.project.settings.services):
             callee = callees.get(service.service)
             if callee is None:
@@ -86,9 +101,9 @@ class Worker:
                 )
         return warnings
 
-    def ready(self, clock: Clock, *, pages: bool, raises: bool) -> None:
+    def ready(self, clock: Clock, *, pages: bool, raises: bool, test_scheduled: bool) -> None:
         """Begin to answer; see `Dispatcher` for the options."""
-        self.dispatcher = Dispatcher(self.isolate, clock, pages=pages, raises=raises)
+        self.dispatcher = Dispatcher(self.isolate, clock, pages=pages, raises=raises, test_scheduled=test_scheduled)
 
     def respond(self, request: web.Request) -> Awaitable[web.Response]:
         """Answer a request: static files where they come first, else the Worker."""

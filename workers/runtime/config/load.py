@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from workers.runtime.config import dotenv, jsonc
 from workers.runtime.config.models import Environment, Section, WranglerFile
+from workers.runtime.cron import CronError, parse_cron
 
 __all__ = ["NAMES", "ConfigError", "Project", "find", "load"]
 
@@ -100,8 +101,7 @@ def load(path: Path, environment: str | None = None, overrides: Mapping[str, str
         name = settings.name or _DEFAULT_NAME
     if settings.dev.local_protocol == "https":
         warnings.append(f"{path.name}: dev.local_protocol: https is not served yet; the server speaks http")
-    if settings.assets is not None and settings.assets.directory is not None:
-        warnings.append(f"{path.name}: assets.directory: static files are not served yet")
+    warnings += [f"{path.name}: {text}" for text in _wrong_crons(settings)]
     if overrides:
         settings = settings.model_copy(update={"vars": {**settings.vars, **overrides}})
     dev_vars = _dev_vars(path.parent, environment)
@@ -193,6 +193,14 @@ def _unknown_inside(value: object, prefix: str) -> Iterator[str]:
         for key, item in pairs:
             if isinstance(item, BaseModel):
                 yield from _unknown_keys(item, f"{prefix}{key}.")
+
+
+def _wrong_crons(settings: Environment) -> Iterator[str]:
+    for number, text in enumerate(settings.triggers.crons or ()):
+        try:
+            parse_cron(text)
+        except CronError as error:
+            yield f"triggers.crons.{number}: {text!r}: {error}"
 
 
 def _choose(path: Path, raw: dict[str, object], name: str) -> tuple[dict[str, object], list[str]]:
