@@ -104,10 +104,14 @@ class _Listeners:
             self._later(lambda: Event("message", self.ws, data=kind(data)))
 
     def closed(self, code: int, reason: str, was_clean: bool) -> None:
+        self._later(lambda: self._closing(code, reason, was_clean))
+
+    def _closing(self, code: int, reason: str, was_clean: bool) -> Event:
+        # Answered only now: what the listeners send about the messages before the Close still leaves before the answer.
         self.ws.peer_closed(code, reason, was_clean)
         if self.owner is not None:
             self.owner.detach(self.ws)
-        self._later(lambda: Event("close", self.ws, code=code, reason=reason, wasClean=was_clean))
+        return Event("close", self.ws, code=code, reason=reason, wasClean=was_clean)
 
     def failed(self, message: str) -> None:
         self.ws.peer_failed()

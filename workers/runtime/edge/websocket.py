@@ -307,15 +307,15 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: ProtocolError) -> None:
         self._got_close = True
-        self._port.fail(
-            f"WebSocket protocol error; protocolError.statusCode = {error.code}; "
-            f"protocolError.description = {error.reason}"
-        )
         if not self._sent_close:
             self._send_now(frames.encode(_CLOSE, frames.close_payload(error.code, error.reason)))
             self._stop_sending()
         # Closing with unread bytes resets the connection and the client would never see why: read on for a while.
         self._start_timer(_REFUSED_LINGER_S, self._hang_up)
+        self._port.fail(
+            f"WebSocket protocol error; protocolError.statusCode = {error.code}; "
+            f"protocolError.description = {error.reason}"
+        )
 
     def _hang_up(self) -> None:
         """Close the transport once everything is written, or after the timeout."""
