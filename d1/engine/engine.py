@@ -61,13 +61,12 @@ class Engine:
         executor: Executor | None = None,
         clock: Clock | None = None,
         plan: Plan = PLANS["paid"],
-        log: LogBounds | None = None,
     ) -> None:
         self.path = path
         self.name = name
         self.usage = Usage(name, plan)
         """How near the calls come to D1's limits."""
-        self._transactions = Transactions(path, name, clock or _SystemClock(), plan.database_bytes, log)
+        self._transactions = Transactions(path, name, clock or _SystemClock(), plan.database_bytes)
         if clock is not None:
             follow_clock(self._transactions.connection.raw, clock.now_ms)
         self._line = Line(self._transactions, on_commit, executor)
@@ -78,12 +77,10 @@ class Engine:
         self._next_checkpoint = _WRITES_BETWEEN_CHECKPOINTS
         self._checkpointing: Future[None] | None = None
         self._foreign_look: asyncio.TimerHandle | None = None
-        self._grace_s = log.grace_s if log is not None else 0.0
+        self._grace_s = 0.0
         self._watchers = Counter[str]()
         self._leaving: dict[str, asyncio.TimerHandle] = {}
         """Tables that nobody watches any more and that are logged until the timer rings."""
-        if log is not None:
-            self._resume()
 
     @classmethod
     def open(
@@ -95,7 +92,6 @@ class Engine:
         executor: Executor | None = None,
         clock: Clock | None = None,
         plan: Plan = PLANS["paid"],
-        log: LogBounds | None = None,
     ) -> Engine:
         """Open or create the database at `path`, with its folders.
 
@@ -107,11 +103,9 @@ class Engine:
             executor: Runs the long statements; a thread of the engine's own by default.
             clock: Source of dates, SQL's `now` among them; the machine's by default.
             plan: Limits that depend on what is paid for.
-            log: Log the changes of watched tables in the file, so that they can be told again; and go on capturing
-                what was watched when the file was last open. Needs a running loop.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        return cls(path, name=name, on_commit=on_commit, executor=executor, clock=clock, plan=plan, log=log)
+        return cls(path, name=name, on_commit=on_commit, executor=executor, clock=clock, plan=plan)
 
     # calls
 
@@ -200,14 +194,30 @@ class Engine:
         name = await answer if isinstance(answer, asyncio.Future) else answer
         return name is not None
 
-    def _resume(self) -> None:
-        try:
-            tables = self._transactions.resume()
-        except sqlite3.Error as error:  # whoever watches a table begins a new history
-            _log.warning("the changes of %s before now cannot be told again: %s", self.name, error)
-            return
+    def start_log(self, bounds: LogBounds) -> None:
+        """Log the changes of watched tables in the file, so that they can be told again; call it before any `watch`.
+
+        What was watched when the file was last open is captured at once, for the grace time.
+        """
+        self._grace_s = bounds.grace_s
+        loop = asyncio.get_running_loop()
+
+        def start(_deadline: float) -> None:
+            try:
+                tables = self._transactions.start_log(bounds)
+            except sqlite3.Error as error:  # whoever watches a table begins a new history
+                _log.warning("the changes of %s before now cannot be told again: %s", self.name, error)
+            else:
+                loop.call_soon_threadsafe(self._resume, tables)
+
+        self._line.submit("start log", start, is_long=False)
+
+    def _resume(self, tables: Sequence[str]) -> None:
         for table in tables:
-            self._stay_a_while(table)
+            if self._watchers[table.lower()]:
+                self._disarm(table)  # somebody was quicker, and is counted too
+            else:
+                self._stay_a_while(table)
         if tables:
             self._look_for_foreign_changes_later()
 

@@ -113,8 +113,9 @@ class Footprint:
             return Since.NOTHING if (size, changed) == self._before[1:] and offset == noted else Since.WRITTEN
         if state == wal_state and offset == noted:
             return Since.NOTHING
-        # killed between COMMIT and the note: then exactly one commit has come, and it was announced
-        is_own = offset == intended and _commits(self._database, index, wal_state) == 1
+        # killed between COMMIT and the note: then exactly one commit has come, and the log has what was announced.
+        # A commit that logged nothing cannot be told from a foreign one then, and counts as one.
+        is_own = noted < offset == intended and _commits(self._database, index, wal_state) == 1
         return Since.NOTHING if is_own else Since.WRITTEN
 
     def start(self, offset: int, state: bytes) -> None:

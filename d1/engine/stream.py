@@ -28,7 +28,7 @@ class Stream:
     `committed` or `rolled_back` after it.
     """
 
-    def __init__(self, path: Path, database: str, bounds: LogBounds | None) -> None:
+    def __init__(self, path: Path, database: str) -> None:
         """Look at the file before it is opened; `open` follows when it is."""
         self.epoch = secrets.token_hex(8)
         self.offset = 0
@@ -38,8 +38,8 @@ class Stream:
         self._txn = 0
         self._path = path
         self._database = database
-        self._bounds = bounds
-        self._footprint = Footprint(path) if bounds is not None else None
+        self._bounds: LogBounds | None = None
+        self._footprint = Footprint(path)
         self._index: WalIndex | None = None
         self._connection: Connection
         self._hide: Callable[[int], None]
@@ -70,7 +70,6 @@ class Stream:
             self._is_written = True
             with self._hidden():
                 self._log.write(commit)
-            assert self._footprint is not None
             self._footprint.intend(self.offset + len(logged))
         return commit
 
@@ -86,8 +85,7 @@ class Stream:
             # when another connection has committed right after, `seen` must not cover it
             if follows(state, cast(bytes, self.seen)):
                 self.seen = state
-                if self._footprint is not None:
-                    self._footprint.committed(self.offset, state)
+                self._footprint.committed(self.offset, state)
 
     def rolled_back(self) -> None:
         """Forget what the transaction wrote to the log."""
@@ -140,7 +138,7 @@ class Stream:
     def keep_notes(self, *, is_captured: bool) -> None:
         """Begin or end the notes that tell the next run whether the file is as this one left it; after COMMIT."""
         log, footprint, seen = self._log, self._footprint, self.seen
-        if log is None or footprint is None:
+        if log is None:
             return
         self.epoch = log.epoch
         if not is_captured or not isinstance(seen, bytes):
@@ -148,14 +146,13 @@ class Stream:
         elif not footprint.is_kept:
             footprint.start(self.offset, seen)
 
-    def resume(self, now_ms: int) -> tuple[list[str], Since]:
-        """Go on with the log of an earlier run, inside a transaction.
+    def start_log(self, bounds: LogBounds, now_ms: int) -> tuple[list[str], Since]:
+        """Log from now on, and go on with the log of an earlier run, inside a transaction.
 
         Returns the tables to capture again, and what happened to the file since then.
         """
-        if self._bounds is None or self._footprint is None:
-            return [], Since.NOTHING
-        log = ChangeLog(self._connection, self._bounds)
+        self._bounds = bounds
+        log = ChangeLog(self._connection, bounds)
         if not log.load():
             return [], Since.NOTHING
         since = self._footprint.compare(self._index, log.offset)
@@ -175,8 +172,7 @@ class Stream:
 
     def close(self) -> None:
         """Note how the closed file looks; no connection of this process may be left."""
-        if self._footprint is not None:
-            self._footprint.close()
+        self._footprint.close()
         if self._index is not None:
             self._index.close()
             self._index = None

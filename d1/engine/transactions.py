@@ -64,18 +64,10 @@ class Interrupted(Exception):
 class Transactions:
     """One connection and the transactions on it. Used by one thread at a time."""
 
-    def __init__(
-        self,
-        path: Path,
-        database: str,
-        clock: Clock,
-        most_bytes: int = PLANS["paid"].database_bytes,
-        log: LogBounds | None = None,
-    ) -> None:
-        """Open the file; with `log`, changes of watched tables are logged in it."""
+    def __init__(self, path: Path, database: str, clock: Clock, most_bytes: int = PLANS["paid"].database_bytes) -> None:
         self._deadline = inf
         self._looks = 0
-        self.stream = Stream(path, database, log)
+        self.stream = Stream(path, database)
         self.connection = Connection(path, must_stop=self._must_stop)
         self.capture = Capture(self.connection)
         self.database = database
@@ -356,14 +348,17 @@ class Transactions:
         """Take note that nobody follows a table any more, which stays armed for those who come back."""
         self._arranged(lambda: self.stream.leave(table, self._clock.now_ms()))
 
-    def resume(self) -> list[str]:
-        """Arm again what an earlier run logged until its end; return the tables, of which each counts one watcher."""
+    def start_log(self, bounds: LogBounds) -> list[str]:
+        """Log the changes of watched tables; nothing may be watched yet.
+
+        Arms again what an earlier run logged until its end. Returns those tables, of which each counts one watcher.
+        """
         self.connection.set_busy_timeout(_RESUME_TIMEOUT_MS)
         commit = None
         try:
             self._own_cursor.execute(self.connection.begin_sql)
             self.stream.seen = self.stream.version()
-            tables, since = self.stream.resume(self._clock.now_ms())
+            tables, since = self.stream.start_log(bounds, self._clock.now_ms())
             for table in tables:
                 self.capture.watch(table)
             if since is Since.WRITTEN:

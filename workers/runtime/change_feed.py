@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from d1.changes import Commit, Replay
 from d1.database import D1Database
-from d1.engine import Engine
+from d1.engine import Engine, LogBounds
 
 __all__ = ["ChangeFeed"]
 
@@ -31,6 +31,11 @@ class ChangeFeed:
     def listen(self, listener: Callable[[Commit], None]) -> None:
         """Send every commit with captured changes to `listener`, in commit order, on the loop's thread."""
         self._listener = listener
+
+    def start_log(self, bounds: LogBounds) -> None:
+        """Keep what watched tables are told in the database, for those who come back; before anybody watches."""
+        if self._engine is not None:
+            self._engine.start_log(bounds)
 
     def committed(self, commit: Commit) -> None:
         """Take a commit from the engine."""

@@ -46,7 +46,8 @@ def image(path: Path) -> Counter[tuple[Any, ...]]:
 
 async def replayed(path: Path, epoch: str, offset: int) -> Replay:
     """Resume as a server does that starts after a kill."""
-    engine = Engine.open(path, log=LogBounds(rows=100_000))
+    engine = Engine.open(path)
+    engine.start_log(LogBounds(rows=100_000))
     try:
         await engine.watch_async("t")
         return await engine.changes_since(epoch, offset, "t")

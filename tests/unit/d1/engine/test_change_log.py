@@ -39,7 +39,8 @@ class Server:
         self.db: D1Database
 
     def start(self) -> None:
-        self.engine = Engine.open(self.path, on_commit=self.told.append, clock=self.clock, log=self.bounds)
+        self.engine = Engine.open(self.path, on_commit=self.told.append, clock=self.clock)
+        self.engine.start_log(self.bounds)
         self.db = D1Database(self.engine)
 
     async def restart(self) -> None:
