@@ -60,6 +60,8 @@ class VirtualTime:
         self._select: Callable[[float | None], list[Any]] | None = None
         self.jumps = True
         """Whether time moves by itself when everything waits."""
+        self.followers: list[Callable[[int], None]] = []
+        """Called with the date, in milliseconds, whenever time has moved."""
 
     # -- taking over
 
@@ -117,6 +119,12 @@ class VirtualTime:
 
     # -- moving
 
+    def _move(self, when: float) -> None:
+        if when > self._now:
+            self._now = when
+            for moved in self.followers:
+                moved(self.now_ms())
+
     async def advance(self, seconds: float | timedelta) -> None:
         """Move time on; run what falls due on the way, each thing at its own time, and return when all is quiet.
 
@@ -129,9 +137,9 @@ class VirtualTime:
         target = self._now + duration
         await self.settle()
         while (when := self._next_timer()) is not None and when <= target:
-            self._now = max(self._now, when)
+            self._move(when)
             await self.settle()
-        self._now = max(self._now, target)
+        self._move(target)
         await self.settle()
 
     async def advance_to(self, date: datetime) -> None:
@@ -195,7 +203,7 @@ class VirtualTime:
             return select(None)
         if not self.jumps:
             return select(timeout)
-        self._now = max(self._now, when)
+        self._move(when)
         return []
 
     def _is_silent(self) -> bool:

@@ -6,6 +6,7 @@ https://developers.cloudflare.com/workers/testing/miniflare/
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
@@ -23,11 +24,13 @@ from workers.compat import web
 from workers.compat.ambient import Env
 from workers.response import Response
 from workers.runtime.app import App
+from workers.runtime.config.models import RealtimeSection
 from workers.runtime.edge.outbound import OutboundClient
 from workers.runtime.edge.serving import serving
 from workers.runtime.testing import controls
 from workers.runtime.testing.doubles import answer_of, service_double
 from workers.runtime.testing.erase import erase
+from workers.runtime.testing.machine_time import follow_machine_time
 from workers.runtime.testing.options import Options, read_options
 from workers.runtime.testing.owned import Owned
 from workers.runtime.testing.worker import TestWorker
@@ -84,6 +87,7 @@ class Miniflare:
         self._server: Owned[str] | None = None
         self._url: str | None = None
         self._is_disposed = False
+        self._stop_following: Callable[[], None] = _nothing
         self.clock: VirtualTime | None = None
         """The one clock, when it was asked for."""
 
@@ -95,6 +99,7 @@ class Miniflare:
         made._folder, made._state = state, state
         made._owned = made._app = made._server = made._url = made.clock = None
         made._is_disposed = False
+        made._stop_following = _nothing
         return made
 
     # -- life
@@ -117,6 +122,7 @@ class Miniflare:
             if options.clock and self.clock is None:
                 self.clock = VirtualTime(start=options.clock if isinstance(options.clock, datetime) else None)
                 self.clock.start()
+                self._stop_following = follow_machine_time(self.clock)
             self._link_persistent_folders()
             self._owned = Owned(self._opened())
             try:
@@ -167,6 +173,7 @@ class Miniflare:
         await self._stop()
         if self.clock is not None:
             self.clock.stop()
+            self._stop_following()
         if self._folder != self._state:
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -191,6 +198,19 @@ class Miniflare:
         self._given, self._options = new, read
         if was_running:
             await self.start()
+
+    @property
+    def realtime(self) -> RealtimeSection | None:
+        """The first Worker's realtime settings, None when it has none."""
+        project = self._options.workers[0].project
+        flarelet = project.settings.flarelet
+        section = None if flarelet is None else flarelet.realtime
+        return section and section.model_copy(update={"project": section.project or project.name})
+
+    @property
+    def tasks(self) -> set[asyncio.Task[Any]]:
+        """The tasks that belong to this instance itself."""
+        return {owned.task for owned in (self._owned, self._server) if owned is not None and owned.task is not None}
 
     @property
     def ready(self) -> Awaitable[str]:
@@ -327,6 +347,10 @@ class Miniflare:
     abortAllDurableObjects = abort_all_durable_objects
     unsafeEvictDurableObject = unsafe_evict_durable_object
     setOptions = set_options
+
+
+def _nothing() -> None:
+    pass
 
 
 @asynccontextmanager

@@ -21,13 +21,14 @@ class Owned(Generic[Value]):
     def __init__(self, manager: AbstractAsyncContextManager[Value]) -> None:
         self._manager = manager
         self._leave = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """The owner, once there is one."""
 
     async def enter(self) -> Value:
         """Enter; whatever entering raises is raised here."""
         loop = asyncio.get_running_loop()
         entered: asyncio.Future[Value] = loop.create_future()
-        self._task = loop.create_task(self._own(entered), name="flarelet")
+        self.task = loop.create_task(self._own(entered), name="flarelet")
         return await entered
 
     async def _own(self, entered: asyncio.Future[Value]) -> None:
@@ -43,5 +44,5 @@ class Owned(Generic[Value]):
     async def leave(self) -> None:
         """Leave; whatever leaving raises is raised here. Idempotent."""
         self._leave.set()
-        if self._task is not None:
-            await self._task
+        if self.task is not None:
+            await self.task

@@ -1,0 +1,165 @@
+"""pytest plugin: fixtures for the Worker of the project that the tests belong to.
+
+Loaded by every pytest run of an environment that has flarelet, so it imports nothing of it before a fixture is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from workers.runtime.testing.kit import Kit, Seed, Session
+    from workers.runtime.testing.miniflare import Bindings, Miniflare
+    from workers.runtime.testing.realtime import RealtimeTestClient
+    from workers.runtime.testing.remote import RemoteWorker
+    from workers.runtime.testing.worker import TestWorker
+    from workers.runtime.virtual_time import VirtualTime
+
+try:
+    from pytest_asyncio import fixture as async_fixture
+except ImportError:  # the fixtures say so when they are used
+    async_fixture = None
+
+_LEFT = "flarelet left running"
+_session: pytest.StashKey[Session] = pytest.StashKey()
+_left: list[tuple[str, str]] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the plugin."""
+    group = parser.getgroup("flarelet", "Cloudflare Workers in Python")
+    group.addoption(
+        "--flarelet-config",
+        metavar="FILE",
+        help="wrangler configuration of the Worker under test (default: the nearest one above the test file)",
+    )
+    group.addoption("--flarelet-env", metavar="NAME", help="environment of the configuration to test")
+    group.addoption("--flarelet-url", metavar="URL", help="test a running server instead, such as flarelet dev")
+    parser.addini("flarelet_config", "wrangler configuration of the Worker under test, from the rootdir")
+    parser.addini("flarelet_env", "environment of the configuration to test")
+    parser.addini("flarelet_migrations", "apply D1 migrations before the tests", type="bool", default=True)
+
+
+@pytest.fixture(scope="session")
+def flarelet_seed() -> Seed | None:
+    """Override it to fill the state that every test starts from: return a function `async def seed(env)`."""
+    return None
+
+
+def _kit(request: pytest.FixtureRequest) -> Kit:
+    from workers.runtime.config.load import ConfigError, find
+    from workers.runtime.testing.kit import Session
+
+    config = request.config
+    if _session not in config.stash:
+        factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+        environment = config.getoption("--flarelet-env") or config.getini("flarelet_env") or None
+        config.stash[_session] = Session(
+            lambda: factory.mktemp("flarelet"), environment, migrates=bool(config.getini("flarelet_migrations"))
+        )
+    given = config.getoption("--flarelet-config") or config.getini("flarelet_config")
+    try:
+        path = Path(config.rootpath, given) if given else find(request.path.parent)
+        return config.stash[_session].kit(find(path) if path.is_dir() else path)
+    except ConfigError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def _url(request: pytest.FixtureRequest) -> str | None:
+    return request.config.getoption("--flarelet-url")
+
+
+if async_fixture is None:
+
+    @pytest.fixture
+    def miniflare() -> None:
+        """Fail: without pytest-asyncio there is no event loop for tests."""
+        pytest.fail("flarelet's fixtures need an event loop for tests: pip install pytest-asyncio", pytrace=False)
+
+    env = worker = realtime = clock = miniflare
+
+else:
+
+    @async_fixture
+    async def _flarelet(
+        request: pytest.FixtureRequest, flarelet_seed: Seed | None
+    ) -> AsyncGenerator[Miniflare | None, None]:
+        if _url(request) is not None:
+            yield None
+            return
+        kit = _kit(request)
+
+        def left(lines: list[str]) -> None:
+            request.node.user_properties.append((_LEFT, "\n".join(lines)))
+
+        async with kit.instance(clock="clock" in request.fixturenames, seed=flarelet_seed, left=left) as running:
+            yield running
+
+    @pytest.fixture
+    def miniflare(_flarelet: Miniflare | None) -> Miniflare:
+        """The project's Worker, running on state of its own: `dispatch_fetch`, `get_bindings`, ..."""
+        if _flarelet is None:
+            pytest.skip("this test looks inside the Worker, which a server at --flarelet-url does not allow")
+        return _flarelet
+
+    @async_fixture
+    async def env(miniflare: Miniflare) -> Bindings:
+        """The bindings of the Worker, as its handlers see them."""
+        return await miniflare.get_bindings()
+
+    @async_fixture
+    async def worker(
+        request: pytest.FixtureRequest, _flarelet: Miniflare | None
+    ) -> AsyncGenerator[TestWorker | RemoteWorker, None]:
+        """The Worker itself: `await worker.fetch("/path")`, `.scheduled()`, `.queue()`, `.websocket("/path")`."""
+        url = _url(request)
+        if _flarelet is not None:
+            yield await _flarelet.get_worker()
+        elif url is not None:
+            from workers.runtime.testing.remote import RemoteWorker
+
+            async with RemoteWorker(url) as remote:
+                yield remote
+
+    @async_fixture
+    async def realtime(
+        _flarelet: Miniflare | None, worker: TestWorker | RemoteWorker
+    ) -> AsyncGenerator[RealtimeTestClient, None]:
+        """A connected realtime client: `subscribe`, `publish`, `event`, `track`, ..."""
+        from workers.runtime.testing.realtime import connect
+
+        section = None if _flarelet is None else _flarelet.realtime
+        if _flarelet is not None and section is None:
+            pytest.fail("the realtime fixture needs [flarelet.realtime] in the configuration", pytrace=False)
+        client = await connect(worker, section)
+        yield client
+        client.close()
+
+    @pytest.fixture
+    def clock(miniflare: Miniflare) -> VirtualTime:
+        """The one clock of the test: it stands still until `await clock.advance(seconds)` or until everything waits."""
+        assert miniflare.clock is not None
+        return miniflare.clock
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keep what a test left running, for the summary."""
+    if report.when == "teardown":
+        lines = [str(value) for name, value in report.user_properties if name == _LEFT]
+        if lines:
+            _left.append((report.nodeid, lines[0]))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what was still running when tests ended."""
+    if _left:
+        terminalreporter.section("still running when its test ended")
+        for nodeid, lines in _left:
+            terminalreporter.line(nodeid)
+            for line in lines.splitlines():
+                terminalreporter.line(f"  {line}")
+        _left.clear()
