@@ -5,7 +5,7 @@ READY := .venv/.ready
 ROOMS := workers durable_objects d1
 CODE := $(ROOMS) tests bench examples docs clients/python
 
-.PHONY: help setup dev test test-clients check format bench docs clean fuzz-capture
+.PHONY: help setup dev test test-clients check format bench docs clean fuzz-capture fuzz-frames
 help:
 	@echo "make dev     serve the demo app on http://127.0.0.1:8787"
 	@echo "make test    run the tests"
@@ -48,6 +48,9 @@ bench: $(READY)
 
 fuzz-capture: $(READY)
 	$(BIN)/python tests/property/fuzz_capture.py -n $(or $(N),200000)
+
+fuzz-frames: $(READY)
+	$(BIN)/python tests/property/fuzz_frames.py -n $(or $(N),1000000)
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py
