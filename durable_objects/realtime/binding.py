@@ -14,8 +14,10 @@ from durable_objects.realtime.core.settings import RealtimeSettings
 from durable_objects.realtime.directory import Directory
 from durable_objects.realtime.endpoint import answer_history, answer_rpc, emit, error_body
 from durable_objects.realtime.gateway import connect
+from durable_objects.realtime.guard import Guards
 from durable_objects.realtime.kept import Keeper
 from durable_objects.realtime.table_feed import TableWatch
+from durable_objects.realtime.token_keys import Fetch
 from workers.request import Request
 from workers.response import Response
 
@@ -47,17 +49,26 @@ class Realtime:
         *,
         clock: Clock | None = None,
         random: Random | None = None,
+        fetch: Fetch | None = None,
     ) -> None:
         """Join the settings to the namespaces (class name -> namespace) and to the source of row changes.
 
+        `fetch` reads an address, for the key set of tokens.
+
         Raises:
-            ValueError: A topic class has no namespace.
+            ValueError: A topic class has no namespace, or a key or a rule is wrong.
         """
         self.settings = settings
         self._directory = Directory(
-            settings, namespaces, tables, clock=clock if clock is not None else SystemClock(), random=random
+            settings,
+            namespaces,
+            tables,
+            clock=clock if clock is not None else SystemClock(),
+            random=random,
+            fetch=fetch,
         )
         self._keeper = Keeper(self._directory)
+        self._guards = Guards(self._directory)
 
     async def answer(self, request: Request) -> Response | None:
         """Answer a request for one of the endpoint's paths; None for any other."""
@@ -65,11 +76,11 @@ class Realtime:
         if path not in _PATHS:
             return None
         if path == _HISTORY_PATH:
-            return await answer_history(request, self._directory)
+            return await answer_history(request, self._directory, self._guards)
         if path == _RPC_PATH:
             return await answer_rpc(request, self._directory)
         try:
-            return connect(request, self._directory, self._keeper)
+            return await connect(request, self._directory, self._keeper, self._guards)
         except RealtimeError as error:
             return error_body(error)
 
@@ -98,16 +109,41 @@ class Realtime:
         """
         name = self._directory.topic(topic).text
         await self._directory.stub(name).publish_json(
-            event, dumps(data), persist, user_id, None, self.settings.history_limit
+            event, dumps(data), persist, user_id, None, self._directory.limits(name)
         )
 
-    async def history(self, topic: str, limit: int = 50, before: int | None = None) -> list[dict[str, Any]]:
-        """Return a topic's persisted messages older than `before` (a `created_at`), newest first."""
-        return await self._directory.stub(self._directory.topic(topic).text).history(limit, before)
+    async def history(
+        self, topic: str, limit: int = 50, before: int | None = None, after: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Return a topic's persisted messages older than `before` (a `created_at`), newest first.
+
+        With `after`, the ones that follow that `created_at`, oldest first.
+        """
+        return await self._directory.stub(self._directory.topic(topic).text).history(limit, before, after)
 
     async def presence(self, topic: str) -> list[dict[str, Any]]:
         """Return who is present on a topic: `[{userId, state, connections: [connection id]}]`."""
         return await self._directory.stub(self._directory.topic(topic).text).presence()
+
+    def revoke(
+        self,
+        *,
+        user_id: str | None = None,
+        connection: str | None = None,
+        topic: str | None = None,
+        for_s: float = 0.0,
+        reason: str = "access was taken back",
+    ) -> int:
+        """Take access back from a user or a connection, or from everybody on topics that match the glob `topic`.
+
+        Without a topic, connections are closed with code 4403; with one, its subscriptions end, and the client is told
+        by an error REVOKED. For `for_s` seconds it cannot be had again, until the server restarts. Returns how many
+        live connections this was about.
+
+        Raises:
+            ValueError: Nothing is named.
+        """
+        return self._guards.revoke(user_id=user_id, connection=connection, topic=topic, for_s=for_s, reason=reason)
 
     def table_changes(self, commit: Commit) -> None:
         """Pass a commit's changes on to the topics of their tables. Call it in commit order; it never waits."""
@@ -116,7 +152,7 @@ class Realtime:
 
     async def close(self) -> None:
         """Stop what still runs in the background; sockets are closed by the objects' host."""
-        self._keeper.close()
+        await self._keeper.close()
         await self._directory.tasks.close()
 
 

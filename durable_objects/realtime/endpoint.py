@@ -6,23 +6,21 @@ import logging
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
-from durable_objects.realtime.core.access import Connection, admit, admit_server, bearer, credentials
+from durable_objects.realtime.admission import admission
+from durable_objects.realtime.core.access import Connection, admit_server, bearer, credentials, local_origin
 from durable_objects.realtime.core.codes import Code, RealtimeError
 from durable_objects.realtime.core.protocol import dumps, loads
 from durable_objects.realtime.directory import Directory
+from durable_objects.realtime.guard import Guards
 from workers.compat.proxies import JsException
 from workers.request import Request
 from workers.response import Response
 
-__all__ = ["answer_history", "answer_rpc", "error_body"]
+__all__ = ["answer_history", "answer_rpc", "cors_for", "emit", "error_body"]
 
 _METHODS = ("socket.emit", "db.query")
 _JSON = {"content-type": "application/json"}
-_CORS = {
-    "access-control-allow-origin": "*",
-    "access-control-allow-methods": "GET, OPTIONS",
-    "access-control-max-age": "86400",
-}
+_CORS = {"access-control-allow-methods": "GET, OPTIONS", "access-control-max-age": "86400"}
 _CORS_HEADERS = "authorization, content-type, x-aerostack-key, x-project-id, x-request-id"
 
 _log = logging.getLogger(__name__)
@@ -34,29 +32,49 @@ def error_body(error: RealtimeError, *, headers: dict[str, str] | None = None, *
     return Response(dumps(body), status=error.code.status, headers={**_JSON, **(headers or {})})
 
 
-async def answer_history(request: Request, directory: Directory) -> Response:
+async def answer_history(request: Request, directory: Directory, guards: Guards) -> Response:
     """Answer `GET ...history?room=&limit=&before=` with `{"messages": [...]}`, newest first.
 
-    Pages from other origins may read it: what they need to know is the key. An error body has empty `messages` too,
-    since a public client reads them without looking at the status.
+    With keys, pages from everywhere may read it: what they need to know is the key. Without, only pages of this
+    machine, as for sockets. An error body has empty `messages` too, since a public client reads them without looking
+    at the status.
     """
-    if request.method == "OPTIONS":
-        wanted = request.headers.get("access-control-request-headers") or _CORS_HEADERS
-        return Response(None, status=204, headers={**_CORS, "access-control-allow-headers": wanted, "vary": "origin"})
+    cors: dict[str, str] = {}
     try:
+        cors = cors_for(request, directory)
+        if request.method == "OPTIONS":
+            wanted = request.headers.get("access-control-request-headers") or _CORS_HEADERS
+            return Response(None, status=204, headers={**cors, "access-control-allow-headers": wanted})
         if request.method != "GET":
             raise RealtimeError(Code.METHOD_NOT_ALLOWED, f"history is read with GET, not {request.method}")
-        return Response(await _history(request, directory), headers={**_JSON, **_CORS})
+        return Response(await _history(request, directory, guards), headers={**_JSON, **cors})
     except RealtimeError as error:
-        return error_body(error, headers=_CORS, messages=[])
+        return error_body(error, headers=cors, messages=[])
 
 
-async def _history(request: Request, directory: Directory) -> str:
+def cors_for(request: Request, directory: Directory) -> dict[str, str]:
+    """Return the headers that let a page read the answer.
+
+    Raises:
+        RealtimeError: CROSS_SITE, the endpoint is open and the page is not of this machine.
+    """
+    if not directory.settings.is_open:
+        return {**_CORS, "access-control-allow-origin": "*", "vary": "origin"}
+    headers = request.headers
+    origin = headers.get("origin")
+    if origin is None:
+        return {"vary": "origin"}
+    if not local_origin(origin, headers.get("host") or urlsplit(request.url).netloc):
+        raise RealtimeError(Code.CROSS_SITE, f"without keys, pages of {origin[:200]} may not read this")
+    return {**_CORS, "access-control-allow-origin": origin, "vary": "origin"}
+
+
+async def _history(request: Request, directory: Directory, guards: Guards) -> str:
     headers, settings = request.headers, directory.settings
     query = parse_qs(urlsplit(request.url).query)
     keys = (headers.get("x-aerostack-key"), *query.get("apiKey", ()))
     tokens = (bearer(headers.get("authorization")), *query.get("token", ()))
-    role = admit(credentials(keys=keys, tokens=tokens), settings)
+    rights = await admission(credentials(keys=keys, tokens=tokens), directory)
     room = query.get("room", [""])[0]
     if not room:
         raise RealtimeError(Code.BAD_REQUEST, "query parameter room is missing", "room")
@@ -65,8 +83,11 @@ async def _history(request: Request, directory: Directory) -> str:
         raise RealtimeError(Code.BAD_REQUEST, f"limit is {limit}, but must be at least 1", "limit")
     before = _number(query.get("before"), "before", None)
     name = directory.topic(room, (*query.get("projectId", ()), headers.get("x-project-id", "")))
-    reader = Connection(directory.new_id(), query.get("userId", [None])[0], role, settings.project)
-    who = dumps([reader.id, reader.user_id, reader.role, reader.project])
+    user_id = rights.user_id if rights.role == "jwt" else query.get("userId", [None])[0]
+    reader = Connection(directory.new_id(), user_id, rights.role, settings.project, rights.claims)
+    guards.allow(reader, "history", name)
+    claims = None if reader.claims is None else dict(reader.claims)
+    who = dumps([reader.id, reader.user_id, reader.role, reader.project, claims])
     stub, count = directory.stub(name.text), min(limit, settings.history_page_max)
     try:
         is_allowed, text = await stub.history_json(who, room, count, before)
@@ -170,9 +191,7 @@ async def emit(directory: Directory, event: str, data: object, room: str) -> Non
         RealtimeError: BAD_TOPIC.
     """
     name = directory.room(room)
-    await directory.stub(name.text).publish_json(
-        event, dumps(data), False, None, None, directory.settings.history_limit
-    )
+    await directory.stub(name.text).publish_json(event, dumps(data), False, None, None, directory.limits(name.text))
 
 
 async def _query(args: list[Any], directory: Directory) -> dict[str, object]:

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from durable_objects.realtime.admission import admission
 from durable_objects.realtime.core.access import (
+    Admission,
     Connection,
-    Role,
-    admit,
     bearer,
     choose_subprotocol,
     credentials,
 )
+from durable_objects.realtime.core.audience import Options
 from durable_objects.realtime.core.codes import CLOSE_LEFT, Code, Malformed, RealtimeError
+from durable_objects.realtime.core.history import Position
 from durable_objects.realtime.core.names import TopicName
 from durable_objects.realtime.core.protocol import (
+    MODELS,
+    MODELS_V1,
     Auth,
+    Cancel,
     Chat,
     Frame,
+    PresenceQuery,
     Publish,
     Subscribe,
+    SubscribeV1,
     Track,
     Unsubscribe,
     Untrack,
@@ -36,8 +42,10 @@ from durable_objects.realtime.core.protocol import (
     pong_frame,
 )
 from durable_objects.realtime.core.session import Identity
+from durable_objects.realtime.core.v1 import PROTOCOL, PROTOCOL_MSGPACK, welcome
 from durable_objects.realtime.directory import Directory
-from durable_objects.realtime.kept import Absent, Keeper
+from durable_objects.realtime.guard import Guard, Guards
+from durable_objects.realtime.kept import Keeper
 from durable_objects.realtime.link import Link
 from workers.compat.websocket import WebSocket, WebSocketPair, take
 from workers.entrypoints import WorkerEntrypoint
@@ -48,6 +56,8 @@ __all__ = ["ClientSocket", "RealtimeGateway", "connect"]
 
 _MAX_USER_ID = 256
 _GOING_AWAY = 1001
+_NOT_BY_CHOICE = frozenset({1006, 1011, 1012, 1013})
+"""Close codes of a server that ends or drops a connection: its client comes back."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +70,7 @@ class RealtimeGateway(WorkerEntrypoint):
         return await self.env.REALTIME.fetch(request)
 
 
-def connect(request: Request, directory: Directory, keeper: Keeper) -> Response:
+async def connect(request: Request, directory: Directory, keeper: Keeper, guards: Guards) -> Response:
     """Upgrade a client's request to a socket.
 
     Raises:
@@ -77,45 +87,104 @@ def connect(request: Request, directory: Directory, keeper: Keeper) -> Response:
         keys=(*query.get("apiKey", ()), headers.get("x-aerostack-key")),
         tokens=(*query.get("token", ()), bearer(headers.get("authorization"))),
     )
-    role = admit(given, directory.settings)
+    rights = await admission(given, directory)
     user_id = _one(query.get("userId"), "userId", _MAX_USER_ID)
+    if rights.role == "jwt":
+        user_id = rights.user_id
     project = _one(query.get("projectId"), "projectId", directory.settings.max_topic_bytes)
-    identity = Connection(directory.new_id(), user_id, role, project or directory.settings.project)
+    project = project or directory.settings.project
+    identity = Connection(directory.new_id(), user_id, rights.role, project, rights.claims)
+    if guards.is_revoked(identity):
+        raise RealtimeError(Code.REVOKED, "access was taken back")
     client, server = WebSocketPair()
-    credential = hashlib.sha256("\n".join((*given.keys, *given.tokens)).encode("utf-8", "replace")).digest()
+    # A user comes back with a newer token: only what all its tokens have in common tells it apart.
+    shown = given.keys if rights.role == "jwt" else (*given.keys, *given.tokens)
+    credential = hashlib.sha256("\n".join((rights.role, *shown)).encode("utf-8", "replace")).hexdigest()
     address = "" if user_id or given.tokens else headers.get("cf-connecting-ip") or ""
     known_as = Identity(identity.project, credential, user_id, headers.get("user-agent") or "", address)
-    ClientSocket(server, directory, identity, keeper, known_as)
+    await keeper.restore()
     chosen = choose_subprotocol(offered)
+    ClientSocket((client, server), directory, identity, keeper, known_as, guards, rights, chosen or "")
     return Response(None, status=101, headers={"sec-websocket-protocol": chosen} if chosen else None, web_socket=client)
 
 
 class ClientSocket:
     """One client's socket. It is the sink of what the client sends; answers go straight to the client."""
 
+    __slots__ = (
+        "_directory",
+        "_end",
+        "_guard",
+        "_is_over",
+        "_keeper",
+        "_port",
+        "_projects",
+        "copied_at_ms",
+        "heard_at_ms",
+        "identity",
+        "is_pinging",
+        "is_restored",
+        "is_v1",
+        "known_as",
+        "links",
+        "send",
+    )
+
     def __init__(
-        self, socket: WebSocket, directory: Directory, identity: Connection, keeper: Keeper, known_as: Identity
+        self,
+        ends: tuple[WebSocket, WebSocket],
+        directory: Directory,
+        identity: Connection,
+        keeper: Keeper,
+        known_as: Identity,
+        guards: Guards,
+        rights: Admission,
+        subprotocol: str,
     ) -> None:
+        """Take over the second of `ends`; the first is the client's."""
         self.identity = identity
+        self.known_as = keeper.interned(known_as)
+        self.links: dict[str, Link] = {}
+        self.heard_at_ms = directory.clock.now_ms()
+        self.is_pinging = False
+        self.copied_at_ms = 0
+        self.is_v1 = subprotocol in (PROTOCOL, PROTOCOL_MSGPACK)
+        self.is_restored = not self.is_v1
         self._directory = directory
         self._projects = (identity.project,)
-        self._links: dict[str, Link] = {}
-        self._port = take(socket, self)
+        self._end = ends[0]
+        self._port = take(ends[1], self)
         self.send = self._port.send
         self._keeper = keeper
-        self._known_as = known_as
         self._is_over = False
-        if keeper.sessions.has(known_as):
-            asyncio.get_running_loop().call_later(directory.settings.session_moment_s, self._take_up)
+        self._guard = Guard(guards, self, rights)
+        keeper.add(self)
+        if self.is_v1:
+            self._welcome()
+
+    def _welcome(self) -> None:
+        settings = self._directory.settings
+        limits: dict[str, object] = {
+            "silenceMs": int(settings.silence_s * 1_000),
+            "graceMs": int(settings.session_grace_s * 1_000),
+            "maxFrameBytes": settings.max_frame_bytes,
+            "maxTopics": settings.max_topics,
+        }
+        self.is_pinging = True  # a client of ours says at least that it is there
+        self.send(welcome(self.identity.id, self.identity.user_id, limits))
 
     # -- what the client does
 
     def message(self, data: str | bytes) -> None:
         """Act on one frame; a frame that cannot be acted on is answered with an error and changes nothing."""
+        self.heard_at_ms = self._directory.clock.now_ms()
+        if not self._guard.hears():
+            return
         try:
             if isinstance(data, bytes):
                 raise Malformed(Code.BINARY_FRAME, "binary frames are not understood; send JSON text")
-            self._act(decode(data, max_bytes=self._directory.settings.max_frame_bytes))
+            models = MODELS_V1 if self.is_v1 else MODELS
+            self._act(decode(data, max_bytes=self._directory.settings.max_frame_bytes, models=models))
         except RealtimeError as error:
             self.tell(error)
         except Exception:  # a request: our own mistake must not cost the client its connection
@@ -124,16 +193,31 @@ class ClientSocket:
 
     def closed(self, code: int, reason: str, was_clean: bool) -> None:
         """End every link, and presence with it; what a cut connection had is kept for its return."""
-        links, self._links = self._links, {}
+        if self._is_over:
+            return
         self._is_over = True
-        if not was_clean:
-            self._keeper.keep(self.identity, self._known_as, links)
+        self._guard.over()
+        if not was_clean or code in _NOT_BY_CHOICE:
+            self._keeper.keep(self)
         elif code == _GOING_AWAY:
-            self._keeper.linger(links.values())
+            self._keeper.linger(self)
         else:
-            for link in links.values():
-                link.end()
+            self._keeper.leave(self)
         self._port.close(code if was_clean and code != 1005 else CLOSE_LEFT)
+
+    def failed(self, message: str) -> None:
+        """The client broke the protocol: it is cut off, and may come back."""
+        self.closed(1006, message, False)
+
+    def cut(self) -> None:
+        """Treat the client as gone: it has been silent for too long."""
+        self.closed(1006, "silent", False)
+        self._port.abort()
+
+    def loss(self) -> tuple[int, bool]:
+        """Return how many bytes are on their way to the client, and whether it reset the connection."""
+        undelivered = getattr(self._end.sink, "undelivered", None)
+        return (0, False) if undelivered is None else undelivered()
 
     # -- what links may ask
 
@@ -151,27 +235,51 @@ class ClientSocket:
 
     def close(self, code: int, reason: str) -> None:
         """End the connection from the server's side."""
-        self._is_over = True
-        links, self._links = self._links, {}
-        for link in links.values():
-            link.end()
+        if not self._is_over:
+            self._is_over = True
+            self._guard.over()
+            if code in _NOT_BY_CHOICE:
+                self._keeper.keep(self)
+            else:
+                self._keeper.leave(self)
         self._port.close(code, reason)
 
     def link_failed(self, link: Link) -> None:
         """Forget a link that could not be opened; a later frame tries again."""
-        if self._links.get(link.name.text) is link:
-            del self._links[link.name.text]
+        if self.links.get(link.name.text) is link:
+            del self.links[link.name.text]
+
+    # -- what its guard may ask
+
+    def identified(self, identity: Connection) -> None:
+        """The connection may do more or less from now on."""
+        self.identity = identity
+        for link in self.links.values():
+            link.identified()
+
+    def topics(self) -> list[TopicName]:
+        """Return the topics it is subscribed to, or present on."""
+        return [link.name for link in self.links.values() if not link.is_idle]
+
+    def drop(self, topic: str, error: RealtimeError) -> None:
+        """End its subscriptions of a topic and tell it why."""
+        link = self.links.pop(topic)
+        for spelling in link.spellings or (topic,):
+            self.tell(about(error, frame="subscribe", channel=spelling))
+        link.let_go()
 
     # -- what was kept for the client
 
-    def _take_up(self) -> None:
+    def take_up(self) -> None:
+        """Take up what is kept for the client, or what its old connection has."""
         if not self._is_over:
-            own = [name for name, link in self._links.items() if link.spellings]
-            self._keeper.claim(self._known_as, own, self._link_like)
+            self._keeper.claim(self)
 
-    def _link_like(self, name: str, absent: Absent) -> Link | None:
+    def link_to(self, name: TopicName) -> Link | None:
+        """Return a link to a topic; None, and the client is told, when there can be none."""
         try:
-            return self._link(absent.links[name].name)
+            self._guard.allow("subscribe", name)
+            return self._link(name)
         except RealtimeError as error:
             self.tell(error)
             return None
@@ -180,11 +288,11 @@ class ClientSocket:
 
     def _act(self, frame: Frame) -> None:
         match frame:
-            case Publish() | Subscribe() | Unsubscribe() | Track() | Untrack():
+            case Publish() | Subscribe() | Unsubscribe() | Track() | Untrack() | PresenceQuery() | Cancel():
                 try:
                     self._use_topic(frame)
                 except RealtimeError as error:
-                    publish_id = frame.id if isinstance(frame, Publish) else None
+                    publish_id = frame.id if isinstance(frame, (Publish, PresenceQuery)) else None
                     raise about(error, frame=frame.type, channel=frame.topic, id=publish_id) from error
             case Chat():
                 try:
@@ -192,37 +300,53 @@ class ClientSocket:
                 except RealtimeError as error:
                     raise about(error, frame="chat") from error
             case Auth():
-                self._authenticate(frame.token)
+                self._directory.tasks.spawn(self._authenticate(frame.token), "realtime-authenticate")
             case _:
+                self.is_pinging = True
                 self.send(pong_frame())
 
-    def _use_topic(self, frame: Publish | Subscribe | Unsubscribe | Track | Untrack) -> None:
+    def _use_topic(self, frame: Publish | Subscribe | Unsubscribe | Track | Untrack | PresenceQuery | Cancel) -> None:
         name = self._directory.topic(frame.topic, self._projects)
         match frame:
             case Publish():
                 self._publish(frame, name)
+                return
             case Subscribe():
-                self._link(name).subscribe(frame.topic)
+                self._guard.allow("subscribe", name)
+                self._link(name).subscribe(frame.topic, _how(frame), _since(frame))
             case Unsubscribe():
-                link = self._links.get(name.text)
+                link = self.links.get(name.text)
                 if link is not None and link.unsubscribe(frame.topic):
-                    del self._links[name.text]
+                    del self.links[name.text]
             case Track():
                 self._track(frame, name)
             case Untrack():
-                link = self._links.get(name.text)
+                link = self.links.get(name.text)
                 if link is not None:
                     link.untrack(frame.topic)
+            case PresenceQuery():
+                self._guard.allow("subscribe", name)
+                query = {"do": "presence", "as": frame.topic}
+                self._link(name).command(query if frame.id is None else query | {"id": frame.id})
+                return
+            case Cancel():
+                raise RealtimeError(Code.NO_SUCH_STREAM, "there is no such stream", "stream")
+        self._keeper.changed(self)
 
     def _publish(self, frame: Publish, name: TopicName) -> None:
+        self._guard.allow_publish(name)
         header: dict[str, Any] = {"do": "publish", "as": frame.topic, "event": frame.event}
         if frame.id is not None:
             header["id"] = frame.id
         if frame.persist:
-            header |= {"persist": True, "keep": self._directory.settings.history_limit}
+            header["persist"] = True
+        if self.is_v1:
+            header["v"] = 1
+        header["limits"] = self._directory.limits(name.text)
         self._link(name).publish(header, _written(frame.data, "data"))
 
     def _track(self, frame: Track, name: TopicName) -> None:
+        self._guard.allow("presence", name)
         limit = self._directory.settings.max_state_bytes
         size = len(_written(frame.state, "state", dumps_ascii))  # as it is kept with the leg
         if size > limit:
@@ -231,6 +355,7 @@ class ClientSocket:
 
     def _chat(self, frame: Chat) -> None:
         name = self._directory.chat(frame.roomId, self._projects)
+        self._guard.allow_publish(name)
         said = {"text": frame.text}
         if "metadata" in frame.model_fields_set:
             said["metadata"] = frame.metadata
@@ -240,32 +365,32 @@ class ClientSocket:
             "room": frame.roomId,
             "event": "chat_message",
             "persist": True,
-            "keep": self._directory.settings.history_limit,
+            "limits": self._directory.limits(name.text),
         }
         self._link(name).publish(header, _written(said, "metadata"))
 
-    def _authenticate(self, token: str) -> None:
-        role: Role = admit(credentials(tokens=(token,)), self._directory.settings)
-        if role == "secret" or self.identity.role != "secret":
-            who = self.identity
-            self.identity = Connection(who.id, who.user_id, role, who.project)
+    async def _authenticate(self, token: str) -> None:
+        try:
+            await self._guard.authenticate(token)
+        except RealtimeError as error:
+            self.tell(about(error, frame="auth"))
 
     def _link(self, name: TopicName) -> Link:
-        link = self._links.get(name.text)
+        link = self.links.get(name.text)
         if link is None:
             self._make_room()
             link = Link(self._directory, self, name)
-            self._links[name.text] = link
+            self.links[name.text] = link
             link.open()
         return link
 
     def _make_room(self) -> None:
         limit = self._directory.settings.max_topics
-        if len(self._links) < limit:
+        if len(self.links) < limit:
             return
-        for key, link in self._links.items():
+        for key, link in self.links.items():
             if link.is_idle:  # it was only published to
-                del self._links[key]
+                del self.links[key]
                 link.let_go()
                 return
         raise RealtimeError(Code.TOO_MANY_TOPICS, f"one connection can use {limit} topics at a time", "topic")
@@ -276,6 +401,23 @@ def _written(value: object, field: str, write: Callable[[object], str] = dumps) 
         return write(value)
     except ValueError as error:
         raise RealtimeError(Code.BAD_FIELD, f"field {field!r}: {error}", field) from error
+
+
+def _how(frame: Subscribe) -> Options | None:
+    """Return how a client wants to follow a topic; None for the way of public clients."""
+    if not isinstance(frame, SubscribeV1):
+        return None
+    how: dict[str, Any] = {"v": 1}
+    if frame.presence != "full":
+        how["presence"] = frame.presence
+    if frame.event is not None:
+        how["event"] = [frame.event] if isinstance(frame.event, str) else frame.event
+    return how
+
+
+def _since(frame: Subscribe) -> Position | None:
+    since = frame.since if isinstance(frame, SubscribeV1) else None
+    return None if since is None else Position(since.epoch, since.offset)
 
 
 def _one(values: Iterable[str] | None, name: str, limit: int) -> str | None:

@@ -1,99 +1,308 @@
 """What is kept of a client whose connection was cut, and given back when it returns.
 
-Its links stay open, what topics say goes on tapes, a returning client is given both.
-The old leg stays subscribed while its client is away, so its tape has no gap and costs a topic nothing more than any
-subscriber. When the client returns, each topic is asked to take in the new leg and to mark that place on both legs:
-the tape up to the mark, and then the new leg, are every frame once and in order. Nothing here survives the process.
+Its links stay, parked, for presence and so that the topics keep what they say in their tails; how far the client had
+heard is told by what TCP still had to deliver. A returning client says nothing of its topics. It is found
+
+* by the session that is kept of its cut connection;
+* or, when that connection is not known to be cut yet, by the connection itself: a new one that stays silent gets what
+  a live one of the same user has, unless that has been heard since. The old one is forgotten when it is found dead;
+* or, when its old connection is found dead only after it came back, as the one that has been silent since.
+
+Sessions outlive the process by `session_store`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Protocol
 
 from durable_objects.realtime.core.access import Connection
 from durable_objects.realtime.core.codes import CLOSE_LEFT, CLOSE_LOST, RealtimeError
-from durable_objects.realtime.core.protocol import is_leg_note, loads
-from durable_objects.realtime.core.session import Identity, Kept, Session, Sessions, Tape
+from durable_objects.realtime.core.history import Position
+from durable_objects.realtime.core.names import TopicName
+from durable_objects.realtime.core.session import Identity, Kept, Session, Sessions
+from durable_objects.realtime.core.tail import Tail, heard_until
 from durable_objects.realtime.directory import Directory
 from durable_objects.realtime.link import Link
+from durable_objects.realtime.session_store import SessionStore, described
+from durable_objects.realtime.tails import tails_here
 
-__all__ = ["Absent", "Keeper"]
+__all__ = ["Absent", "Keeper", "Member"]
+
+_SWEEP_S = 10.0
+_MOST_COMPARED = 16
+_UNREAD_MS = 100
+"""How long a client that resets its connection may have left unread what had arrived."""
 
 _log = logging.getLogger(__name__)
 
 
+class Member(Protocol):
+    """A live connection, as the keeper sees it."""
+
+    identity: Connection
+    known_as: Identity
+    links: dict[str, Link]
+    heard_at_ms: int
+    """When the client last sent something."""
+    is_pinging: bool
+    copied_at_ms: int
+    """When another connection took up what this one has; 0 for never."""
+    is_restored: bool
+    """Whether it is a public client, which cannot find its topics by itself."""
+
+    def loss(self) -> tuple[int, bool]:
+        """Return how many bytes are on their way to the client, and whether it reset the connection."""
+        ...
+
+    def take_up(self) -> None:
+        """Take up what is kept, unless the client has subscribed by itself."""
+        ...
+
+    def link_to(self, name: TopicName) -> Link | None:
+        """Return a link to a topic; None, and the client is told, when there can be none."""
+        ...
+
+    def cut(self) -> None:
+        """The client is not there any more."""
+        ...
+
+
 class Keeper:
-    """Owner of an endpoint's sessions, and of the timers that end them."""
+    """Owner of an endpoint's connections and sessions, and of the timers that end them."""
 
     def __init__(self, directory: Directory) -> None:
         settings = directory.settings
         self.directory = directory
-        self.sessions = Sessions(
-            max_sessions=settings.max_sessions,
-            max_topics=settings.max_session_topics,
-            max_bytes=settings.max_sessions_bytes,
-        )
+        self.sessions = Sessions(max_sessions=settings.max_sessions, max_topics=settings.max_session_topics)
+        self.members: dict[str, Member] = {}
+        self._same: dict[Identity, dict[Member, None]] = {}
+        self._identities: dict[Identity, Identity] = {}
         self._absent: dict[Session, Absent] = {}
+        self._by_id: dict[str, Session] = {}
+        self._store = SessionStore(directory, self._described)
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._last_order = 0
+        self._started_ms = directory.clock.now_ms()
+        self._reading = asyncio.Lock()
+        self._is_read = not settings.session_grace_s
 
-    def keep(self, who: Connection, identity: Identity, links: Mapping[str, Link]) -> None:
+    # -- connections
+
+    def add(self, member: Member) -> None:
+        """A connection begins."""
+        self.members[member.identity.id] = member
+        same = self._same.setdefault(member.known_as, {})
+        same[member] = None
+        loop = asyncio.get_running_loop()
+        if member.is_restored and (self.sessions.has(member.known_as) or 1 < len(same) <= _MOST_COMPARED):
+            loop.call_later(self.directory.settings.session_moment_s, member.take_up)
+        if self._sweeping is None:
+            tails_here().max_bytes = self.directory.settings.max_sessions_bytes
+            self._sweeping = loop.call_later(_SWEEP_S, self._sweep)
+
+    def remove(self, member: Member) -> None:
+        """A connection has ended."""
+        self.members.pop(member.identity.id, None)
+        same = self._same.get(member.known_as, {})
+        same.pop(member, None)
+        if not same:
+            self._same.pop(member.known_as, None)
+
+    def interned(self, identity: Identity) -> Identity:
+        """Return the object that equal identities share."""
+        return next(iter(self._same[identity])).known_as if identity in self._same else identity
+
+    def changed(self, member: Member) -> None:
+        """A connection's subscriptions or presence changed."""
+        if member.is_restored and self.directory.settings.session_grace_s:
+            self._store.changed(member.identity.id)
+
+    def _described(self, id: str) -> Mapping[str, object] | None:
+        member = self.members.get(id)
+        if member is not None:
+            topics = {
+                name: Kept(link.spellings, link.state, _position(link.watched_at))
+                for name, link in member.links.items()
+                if not link.is_idle
+            }
+            return described(member.known_as, topics) if topics else None
+        session = self._by_id.get(id)
+        return None if session is None else described(session.identity, session.topics)
+
+    # -- what a connection leaves behind
+
+    def keep(self, member: Member) -> None:
         """Keep what a cut connection had, for a grace time; without one its links end."""
-        grace_s = self.directory.settings.session_grace_s
+        self.remove(member)
+        settings = self.directory.settings
+        links, member.links = member.links, {}
         kept = {name: link for name, link in links.items() if not link.is_idle}
         for name, link in links.items():
-            if name not in kept or not grace_s:
+            if name not in kept or not settings.session_grace_s:
                 link.end(CLOSE_LOST)
-        if not kept or not grace_s:
+        if not kept or not settings.session_grace_s:
+            self._store.forget(member.identity.id)
             return
-        session = Session(identity)
-        absent = self._absent[session] = Absent(self, who, session, kept)
-        absent.start(grace_s, self.directory.settings.presence_grace_s)
+        session = self._session(member, kept)
+        absent = self._absent[session] = Absent(self, member.identity, session, kept)
+        self._by_id[session.id] = session
+        absent.start(settings.session_grace_s, settings.presence_grace_s)
+        is_taken = member.copied_at_ms > member.heard_at_ms
+        if not member.is_restored or is_taken:
+            return  # nobody takes it up; it is there for presence, and for what the topics' tails hold
         self.end(self.sessions.keep(session))
+        for other in list(self._same.get(member.known_as, ())):
+            if other.is_restored and not any(link.spellings for link in other.links.values()):
+                other.take_up()
 
-    def linger(self, links: Iterable[Link]) -> None:
+    def _session(self, member: Member, links: Mapping[str, Link]) -> Session:
+        """Return what a connection has, and up to where it has heard."""
+        tails = tails_here()
+        now_ms = self.directory.clock.now_ms()
+        session = Session(member.identity.id, member.known_as, tails.next_order(), now_ms)
+        found: dict[str, Tail] = {}
+        for name, link in links.items():
+            tail = tails.by_object.get(self.directory.object_id(name)) if link.spellings else None
+            if tail is not None:
+                found[name] = tail
+        lost_bytes, was_reset = member.loss()
+        session.after = heard_until(
+            {tail: links[name].spellings for name, tail in found.items()},
+            tails.next_order(),
+            lost_bytes=lost_bytes,
+            doubtful_ms=now_ms - _UNREAD_MS if was_reset else now_ms + 1,
+            heard_at_ms=member.heard_at_ms,
+        )
+        for name, link in links.items():
+            heard, tail = _position(link.watched_at), found.get(name)
+            offset = None if tail is None else tail.offset_at(session.after)
+            if tail is not None and offset is not None:
+                heard = Position(tail.epoch, offset)
+            session.topics[name] = Kept(dict(link.spellings), link.state, heard)
+        return session
+
+    def linger(self, member: Member) -> None:
         """End links whose client went away properly; the presence of a page that is reloaded stays a little."""
+        self.remove(member)
+        links, member.links = member.links, {}
         grace_s = self.directory.settings.presence_grace_s
-        for link in links:
-            if link.is_present and grace_s and len(self.sessions) < self.directory.settings.max_sessions:
-                link.park(link.client, _nowhere)
+        for link in links.values():
+            if link.is_present and grace_s and len(self._absent) < self.directory.settings.max_sessions:
+                link.park(link.client)
                 asyncio.get_running_loop().call_later(grace_s, link.end, CLOSE_LEFT)
             else:
                 link.end(CLOSE_LEFT)
+        self._store.forget(member.identity.id)
 
-    def claim(self, identity: Identity, own: Iterable[str], link_to: Callable[[str, Absent], Link | None]) -> None:
-        """Give a new connection what is kept for it; `link_to` returns its link to a topic that an absent one has."""
-        own = set(own)
-        found, over = self.sessions.claim(identity, own)
-        done: set[str] = set(own)
+    def leave(self, member: Member) -> None:
+        """End everything of a connection that was ended on purpose."""
+        self.remove(member)
+        links, member.links = member.links, {}
+        for link in links.values():
+            link.end()
+        self._store.forget(member.identity.id)
+
+    # -- what a connection finds
+
+    def claim(self, member: Member) -> None:
+        """Give a new connection what is kept for it, or what another connection of its user has."""
+        own = {name for name, link in member.links.items() if link.spellings}
+        found, over = self.sessions.claim(member.known_as, own)
+        done = set(own)
         for session in found:
             absent = self._absent[session]
             for name, kept in session.topics.items():
                 if name in done:
                     continue
                 done.add(name)
-                link = link_to(name, absent)
+                source = absent.links.get(name)
+                link = member.link_to(source.name if source is not None else self.directory.topic(name))
                 if link is not None:
                     absent.readers += 1
-                    link.resume(kept, absent.links[name].leg_id, absent.read)
+                    link.resume(kept, session, None if source is None else source.leg_id, absent.read)
         for session in over:
             self._absent[session].finish()
+        if not own:
+            self._copy(member, done)
+        self.changed(member)
 
-    def grew(self, session: Session, by: int) -> None:
-        """Count what a tape took in."""
-        self.end(self.sessions.grew(session, by))
+    def _copy(self, member: Member, done: set[str]) -> None:
+        """Give a silent newcomer what a live connection has that may be its own old one."""
+        now_ms = self.directory.clock.now_ms()
+        is_named = member.known_as.user_id is not None
+        others = [other for other in self._same.get(member.known_as, ()) if other is not member]
+        for other in islice(others, _MOST_COMPARED):
+            links = {name: link for name, link in other.links.items() if not link.is_idle and name not in done}
+            is_silent = now_ms - other.heard_at_ms > self.directory.settings.silence_s * 500
+            if not links or not other.is_restored or other.heard_at_ms > member.heard_at_ms:
+                continue
+            if not is_named and not other.loss()[0] and not (other.is_pinging and is_silent):
+                continue
+            session = self._session(other, links)
+            other.copied_at_ms = now_ms
+            for name, kept in session.topics.items():
+                link = member.link_to(links[name].name)
+                if link is not None:
+                    done.add(name)
+                    link.resume(kept, session, links[name].leg_id, _nothing)
+
+    # -- time
+
+    def _sweep(self) -> None:
+        loop, now_ms, settings = asyncio.get_running_loop(), self.directory.clock.now_ms(), self.directory.settings
+        self._sweeping = None
+        if settings.silence_s:
+            silent_since = now_ms - int(settings.silence_s * 1_000)
+            for member in [each for each in self.members.values() if each.is_pinging]:
+                if member.heard_at_ms < silent_since:
+                    _log.info("a connection has been silent too long", extra={"connection": member.identity.id})
+                    member.cut()
+        tails = tails_here()
+        tails.expire(now_ms - int((settings.session_grace_s + settings.silence_s + _SWEEP_S) * 1_000))
+        order = tails.next_order()
+        if order > self._last_order + 1:
+            self.directory.tasks.spawn(self._store.mark_alive(), "realtime-sessions-alive")
+        self._last_order = order
+        if self.members or self._absent:
+            self._sweeping = loop.call_later(_SWEEP_S, self._sweep)
+
+    async def restore(self) -> None:
+        """Read the sessions of the process before; every connection waits for it."""
+        if self._is_read:
+            return
+        async with self._reading:
+            if self._is_read:
+                return
+            for session in await self._store.read(self._started_ms):
+                self._by_id[session.id] = session
+                absent = self._absent[session] = Absent(self, Connection(session.id), session, {})
+                absent.start(self.directory.settings.session_grace_s, 0.0)
+                self.end(self.sessions.keep(session))
+            self._is_read = True
 
     def end(self, sessions: Iterable[Session]) -> None:
         """End sessions that are over."""
         for session in sessions:
+            self._by_id.pop(session.id, None)
+            self._store.forget(session.id)
             absent = self._absent.pop(session, None)
             if absent is not None:
                 absent.stop()
 
-    def close(self) -> None:
-        """End all sessions."""
+    async def close(self) -> None:
+        """Store what is kept, for the next process, and end it in this one."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        if self.directory.settings.session_grace_s:
+            await self._store.flush(is_alive=True)
         self.sessions.clear()
-        self.end(list(self._absent))
+        for absent in list(self._absent.values()):
+            absent.stop()
+        self._absent.clear()
 
 
 class Absent:
@@ -107,11 +316,8 @@ class Absent:
         self._session = session
         self._is_finished = False
         self._timers: list[asyncio.TimerHandle] = []
-        max_bytes, now_ms = keeper.directory.settings.max_session_bytes, keeper.directory.clock.now_ms()
-        for name, link in links.items():
-            tape = Tape(max_bytes, now_ms)
-            session.topics[name] = Kept(tuple(link.spellings), link.state, tape)
-            link.park(self, self._holder(tape))
+        for link in links.values():
+            link.park(self)
 
     def start(self, grace_s: float, presence_grace_s: float) -> None:
         """Start the times after which presence, and then everything, ends."""
@@ -151,21 +357,11 @@ class Absent:
 
     def close(self, code: int, reason: str) -> None:
         """The server stops."""
-        self._expire()
+        for link in self.links.values():
+            link.end(code)
 
     def link_failed(self, link: Link) -> None:
         """A returning client opens a link of its own."""
-
-    def _holder(self, tape: Tape) -> Callable[[str | bytes], None]:
-        def hold(data: str | bytes) -> None:
-            if isinstance(data, bytes):
-                return
-            if is_leg_note(data):
-                tape.mark(loads(data).get("mark", ""))
-            else:
-                self._keeper.grew(self._session, tape.hold(data))
-
-        return hold
 
     def _leave(self) -> None:
         for link in self.links.values():
@@ -177,5 +373,9 @@ class Absent:
         self._keeper.end([self._session])
 
 
-def _nowhere(data: str | bytes) -> None:
-    """Drop a frame that nobody is there for."""
+def _position(at: tuple[str, int] | None) -> Position | None:
+    return None if at is None else Position(*at)
+
+
+def _nothing() -> None:
+    """Nobody waits for the end of a copy."""

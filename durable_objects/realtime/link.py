@@ -1,8 +1,11 @@
 """Link: the gateway's end of a leg, one for each topic a client uses.
 
 States: opening (commands wait, bounded) -> open -> ended. When the object is reset under an open leg, the link opens
-again by itself, subscribes again quietly and tells followers of a table to read it again. A link that is let go asks
+again by itself, subscribes again quietly and tells followers that something may be missing. A link that is let go asks
 the topic to end the leg, so that everything the topic already said still arrives.
+
+While the topic has not answered a subscription, or a subscription to a table catches up, frames are looked at; else
+they go to the client with nothing in between, the hot path of broadcasts.
 """
 
 from __future__ import annotations
@@ -13,12 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from durable_objects.realtime.catch_up import CatchUp, replayed, told_missing
+from durable_objects.realtime.core import v1
 from durable_objects.realtime.core.access import Connection
+from durable_objects.realtime.core.audience import Group, Leg, Options
 from durable_objects.realtime.core.codes import CLOSE_LEFT, CLOSE_RESTART, Code, RealtimeError
+from durable_objects.realtime.core.history import Position
 from durable_objects.realtime.core.names import TopicName
-from durable_objects.realtime.core.protocol import about, dumps, is_leg_note, leg_mark, leg_refused, loads
-from durable_objects.realtime.core.session import Kept
-from durable_objects.realtime.core.topic import Leg
+from durable_objects.realtime.core.protocol import about, dumps, is_leg_note, loads
+from durable_objects.realtime.core.session import Kept, Session
 from durable_objects.realtime.directory import Directory
 from workers.compat.websocket import Port, Sink, take
 
@@ -52,24 +58,28 @@ class Client(Protocol):
         ...
 
     def link_failed(self, link: Link) -> None:
-        """Forget a link that could not be opened."""
+        """Forget a link that could not be opened, or that nothing depends on after a refusal."""
         ...
 
 
 @dataclass(slots=True)
-class _Return:
-    """A client's return to a topic, until the topic has marked the place."""
+class _Begin:
+    """Subscriptions that the topic is asked to take in, until it says so by their mark."""
 
-    mark: str
-    kept: Kept
-    spellings: list[str]
-    done: Callable[[], None]
+    spellings: dict[str, Options | None]
+    since: Position | None = None
+    kept: Kept | None = None
+    restored: tuple[int, int] | None = None
+    done: Callable[[], None] | None = None
 
 
 class Link:
     """One client's way to one topic. Implements the sink of its end of the leg."""
 
     __slots__ = (
+        "_asked",
+        "_begins",
+        "_catching",
         "_directory",
         "_ended",
         "_is_watching",
@@ -77,7 +87,6 @@ class Link:
         "_out",
         "_port",
         "_reopened",
-        "_return",
         "_table_error",
         "_tries",
         "_waiting",
@@ -87,18 +96,22 @@ class Link:
         "name",
         "spellings",
         "state",
+        "watched_at",
     )
 
     def __init__(self, directory: Directory, client: Client, name: TopicName) -> None:
         self.name = name
-        self.spellings: dict[str, None] = {}
+        self.spellings: dict[str, Options | None] = {}
         # The sink's method: a frame of the topic goes to the client with nothing in between, the broadcasts' hot path.
         self.message: Callable[[str | bytes], None] = client.send
         self._out = self.message
-        self._return: _Return | None = None
+        self._asked = 0
+        self._begins: dict[str, _Begin] | None = None  # an empty dict takes 64 bytes in each of thousands of links
+        self._catching: CatchUp | None = None
         self._directory = directory
         self.client = client
         self.leg_id: str | None = None
+        self.watched_at: tuple[str, int] | None = None
         self._port: Port | None = None
         self._waiting: list[Mapping[str, Any]] = []  # not a deque: an empty one takes 600 bytes
         self.state: Mapping[str, Any] | None = None
@@ -119,48 +132,25 @@ class Link:
         """True while the client is present on the topic by this link."""
         return self.state is not None
 
-    def park(self, client: Client, out: Callable[[str | bytes], None]) -> None:
-        """Go on for a client that is away; what the topic says goes to `out`."""
+    def park(self, client: Client) -> None:
+        """Go on for a client that is away: the topic keeps what it says, and sends nothing."""
         self.client = client
-        self._out = out
-        if self._return is None:
-            self.message = out
-
-    def resume(self, kept: Kept, source: str | None, done: Callable[[], None]) -> None:
-        """Take up what an earlier connection had here; the leg `source` still fills its tape. `done` is called once.
-
-        What the client subscribed to by itself is not told again.
-        """
-        tape, mark = kept.tape, self._directory.new_id()
-        spellings = [spelling for spelling in kept.spellings if spelling not in self.spellings]
-        spellings = spellings[: self._directory.settings.max_spellings - len(self.spellings)]
-        if not spellings:
-            self._present_again(kept)
-            done()
-            return
-        tape.begin_reading()
-        after = tape.position() if tape.is_cut else None
-        self._return = _Return(mark, kept, spellings, done)
-        self.message = self._while_returning
-        self.spellings |= dict.fromkeys(spellings)
-        self._give(
-            {
-                "do": "resume",
-                "spellings": spellings,
-                "mark": mark,
-                "from": source,
-                "cut": tape.is_cut,
-                "since": tape.started_at_ms,
-                "after": None if after is None else [after.epoch, after.offset],
-            }
-        )
+        self._out = _nowhere
+        self._route()
+        if not self._ended:
+            try:
+                self._give({"do": "away"})
+            except RealtimeError as error:
+                client.tell(error)
 
     def open(self) -> None:
         """Begin to open the leg; commands may be given at once."""
         self._directory.tasks.spawn(self._open(), "realtime-link-open")
 
-    def subscribe(self, spelling: str) -> None:
-        """Subscribe the client under its own spelling.
+    # -- what the client asks
+
+    def subscribe(self, spelling: str, how: Options | None = None, since: Position | None = None) -> None:
+        """Subscribe the client under its own spelling; `how` and `since` as it said in flarelet-v1.
 
         Raises:
             RealtimeError: TOO_MANY_TOPICS.
@@ -168,8 +158,58 @@ class Link:
         limit = self._directory.settings.max_spellings
         if spelling not in self.spellings and len(self.spellings) >= limit:
             raise RealtimeError(Code.TOO_MANY_TOPICS, f"one topic can be subscribed under {limit} spellings", "topic")
-        self._give({"do": "subscribe", "as": spelling})
-        self.spellings[spelling] = None
+        command: dict[str, Any] = {"do": "subscribe", "as": spelling}
+        if how is not None:
+            command["how"] = how
+        mark = None
+        if how is not None and how.get("v") == 1 and self.name.is_table:
+            # The position of a table is the database's, which only this end can ask.
+            mark = self._begin(_Begin({spelling: how}, since))
+            command |= {"quiet": True, "mark": mark}
+        elif since is not None:
+            command["since"] = [since.epoch, since.offset]
+        known = dict(self.spellings)
+        self.spellings[spelling] = how
+        self._asked += mark is None
+        try:
+            self._give(command)
+        except RealtimeError:
+            self.spellings = known
+            self._asked -= mark is None
+            (self._begins or {}).pop(mark or "", None)
+            raise
+        finally:
+            self._route()
+
+    def resume(self, kept: Kept, session: Session, source: str | None, done: Callable[[], None]) -> None:
+        """Take up what an earlier connection had here by the leg `source`. `done` is called once.
+
+        What the client subscribed to by itself is not told again.
+        """
+        spellings = {spelling: how for spelling, how in kept.spellings.items() if spelling not in self.spellings}
+        while len(spellings) + len(self.spellings) > self._directory.settings.max_spellings:
+            spellings.popitem()
+        if not spellings:
+            self._present_again(kept)
+            done()
+            return
+        self.spellings |= spellings
+        heard = kept.heard
+        mark = self._begin(_Begin(spellings, heard, kept, session.restored, done))
+        self._give(
+            {
+                "do": "resume",
+                "spellings": spellings,
+                "mark": mark,
+                "from": source,
+                "after": session.after,
+                "heard": None if heard is None else [heard.epoch, heard.offset],
+                "ended": session.ended_at_ms,
+                "restored": session.restored,
+                "table": self.name.is_table,
+            }
+        )
+        self._route()
 
     def unsubscribe(self, spelling: str) -> bool:
         """End one subscription; True when it was the last, and the link with it is let go."""
@@ -186,6 +226,10 @@ class Link:
         """Publish `data`, JSON text, with what the header says about it."""
         self._give({**header, "at": self._directory.clock.now_ms(), "data": data})
 
+    def command(self, command: Mapping[str, Any]) -> None:
+        """Give the topic any other command."""
+        self._give(command)
+
     def track(self, spelling: str, state: Mapping[str, Any]) -> None:
         """Make the client present."""
         self.state = state
@@ -196,6 +240,12 @@ class Link:
         self.state = None
         self._give({"do": "untrack", "as": spelling, "at": self._directory.clock.now_ms()})
 
+    def identified(self) -> None:
+        """The client may do more or less from now on."""
+        who = self.client.identity
+        claims = None if who.claims is None else dict(who.claims)
+        self._give({"do": "identity", "who": [who.id, who.user_id, who.role, who.project, claims]})
+
     def let_go(self) -> None:
         """Let the topic end the leg after everything that is on its way."""
         self._give({"do": "leave"})
@@ -205,8 +255,9 @@ class Link:
     def end(self, code: int = CLOSE_LEFT) -> None:
         """End the leg at once: the client is gone."""
         self._ended = True
-        self.message = self._out = _nowhere
-        self._arrived()
+        self._out = _nowhere
+        self._drop_begins()
+        self._route()
         self._unwatch()
         if self._port is not None:
             self._port.close(code)
@@ -222,57 +273,132 @@ class Link:
             self.client.close(CLOSE_RESTART, reason)
             return
         self._reopened = True
-        self._arrived()
+        self._asked = 0
+        self._drop_begins()
+        self._route()
         if asyncio.get_running_loop().time() - self._opened_at_s > _STEADY_AFTER_S:
             self._tries = 0
-        self._waiting += [{"do": "subscribe", "as": spelling, "quiet": True} for spelling in self.spellings]
+        for spelling, how in self.spellings.items():
+            command = {"do": "subscribe", "as": spelling, "quiet": True}
+            self._waiting.append(command if how is None else command | {"how": how})
         if self.state is not None:
             self._waiting.append(
                 {"do": "track", "as": self.name.text, "state": self.state, "at": self._directory.clock.now_ms()}
             )
         self.open()
 
-    def _while_returning(self, data: str | bytes) -> None:
-        back = self._return
-        if back is not None and isinstance(data, str) and is_leg_note(data):
-            if data == leg_mark(back.mark):
-                self._arrived()
-                return
-            if data == leg_refused(back.mark):
-                self._turned_away(back)
-                return
-        self._out(data)
+    def _route(self) -> None:
+        """Let frames of the topic pass by as few hands as they need."""
+        if self._asked or self._begins:
+            self.message = self._look
+        else:
+            self.message = self._out if self._catching is None else self._catching.take
 
-    def _arrived(self) -> None:
-        """Tell the client what it missed; from here on it hears the topic itself."""
-        back, self._return = self._return, None
-        if back is None:
-            return
-        self.message = self._out
-        frames, is_cut = back.kept.tape.until(back.mark)
-        is_all = len(back.spellings) == len(back.kept.spellings)
-        for text in frames:
-            if is_all or loads(text).get("topic") in back.spellings:
-                self._out(text)
-        if is_cut:
-            self._missed()
-        if not self._ended:
-            self._present_again(back.kept)
-        back.done()
+    def _look(self, data: str | bytes) -> None:
+        """Pass a frame on, unless it is for the gateway."""
+        if isinstance(data, str):
+            if is_leg_note(data):
+                self._note(loads(data))
+                return
+            if data.startswith('{"type":"subscribed",'):
+                self._asked -= self._asked > 0
+                self._route()
+        (self._out if self._catching is None else self._catching.take)(data)
 
-    def _turned_away(self, back: _Return) -> None:
-        self._return = None
-        self.message = self._out
-        for spelling in back.spellings:
-            self.spellings.pop(spelling, None)
-        if self.is_idle:
+    def _note(self, note: Mapping[str, Any]) -> None:
+        if (spelling := note.get("refused")) is not None:
+            self._turned_away(spelling)
+        elif (begin := (self._begins or {}).pop(note.get("resumed", ""), None)) is not None:
+            self._route()
+            self._begun(begin)
+
+    def _begin(self, begin: _Begin) -> str:
+        mark = self._directory.new_id()
+        self._begins = {**(self._begins or {}), mark: begin}
+        return mark
+
+    def _begun(self, begin: _Begin) -> None:
+        """The topic has taken subscriptions in: it tells what is said from here on."""
+        if self.name.is_table:
+            self._catch_up(begin)
+        if begin.kept is not None and not self._ended:
+            self._present_again(begin.kept)
+        if begin.done is not None:
+            begin.done()
+
+    def _turned_away(self, spelling: str) -> None:
+        """The topic does not let the client subscribe: then it counts for nothing."""
+        begins = self._begins or {}
+        for mark, begin in list(begins.items()):
+            begin.spellings.pop(spelling, None)
+            if not begin.spellings:
+                del begins[mark]
+                if begin.done is not None:
+                    begin.done()
+        else:
+            self._asked -= self._asked > 0
+        self.spellings.pop(spelling, None)
+        self._route()
+        if self.is_idle and not begins and not self._ended:
             self.client.link_failed(self)
             self.let_go()
-        back.done()
+
+    def _drop_begins(self) -> None:
+        begins, self._begins = self._begins, None
+        for begin in (begins or {}).values():
+            if begin.done is not None:
+                begin.done()
+        while self._catching is not None:
+            catching, self._catching = self._catching, None
+            catching.give_up()
 
     def _present_again(self, kept: Kept) -> None:
         if kept.state is not None and self.state is None:
             self.track(self.name.text, kept.state)
+
+    # -- tables: what their log tells
+
+    def _catch_up(self, begin: _Begin) -> None:
+        tables, table, since = self._directory.tables, self.name.table, begin.since
+        groups = [Group(spelling, how, self._directory.lens(how)) for spelling, how in begin.spellings.items()]
+        if tables is None or table is None:
+            return
+        if since is None:
+            epoch, offset = tables.position()
+            for group in groups:
+                if group.is_v1:
+                    self._out(v1.subscribed(group.spelling, Position(epoch, offset)))
+                else:
+                    self._out(f'{{"type":"resync","channel":{dumps(group.spelling)}}}')
+            return
+        onward = self._out if self._catching is None else self._catching.take
+        catching = self._catching = CatchUp(begin.spellings, onward, self._caught_up)
+        self._route()
+        self._directory.tasks.spawn(self._replay(catching, groups, begin, since), "realtime-catch-up")
+
+    async def _replay(self, catching: CatchUp, groups: list[Group], begin: _Begin, since: Position) -> None:
+        tables, table = self._directory.tables, self.name.table
+        assert tables is not None
+        assert table is not None
+        try:
+            replay = await tables.changes_since(table, since.epoch, since.offset)
+        except Exception:  # a task root: the database may be closing
+            _log.exception("the changes of %s could not be read again", table)
+            self._missed()
+            catching.told((), 0)
+            return
+        frames: list[str] = []
+        for group in groups:
+            if group.is_v1:
+                frames.append(v1.subscribed(group.spelling, Position(replay.epoch, replay.offset)))
+            frames += replayed(group, replay, since, restored=begin.restored)
+        catching.told(frames, replay.offset)
+
+    def _caught_up(self) -> None:
+        """Take away what does not stand in between any more."""
+        if self._catching is not None and self._catching.is_over:
+            self._catching = None
+        self._route()
 
     # -- opening
 
@@ -297,8 +423,8 @@ class Link:
     async def _connect(self) -> Any:
         """Announce the leg by a call, which no HTTP request can forge, then open it; returns the gateway's end."""
         leg_id = self._directory.new_id()
-        stub = self._directory.stub(self.name.text)
-        await stub.expect_leg(Leg(leg_id, self.client.identity).attachment(), self._directory.settings.history_limit)
+        stub, name = self._directory.stub(self.name.text), self.name.text
+        await stub.expect_leg(Leg(leg_id, self.client.identity).attachment(), self._directory.limits(name))
         response = await stub.fetch(_LEG_URL, headers={"Upgrade": "websocket", "x-flarelet-leg": leg_id})
         self.leg_id = leg_id
         if response.web_socket is None:
@@ -317,6 +443,7 @@ class Link:
             tables.unwatch(table)
             return
         self._is_watching = True
+        self.watched_at = tables.position()
         if real_name is None:
             self._table_error = f"no such table: {table}; its changes will be sent once it exists"
 
@@ -329,23 +456,22 @@ class Link:
             self._missed()
         for command in waiting:
             self._give(command)
-        if self._ended and self.message is _nowhere:
+        if self._ended and self._out is _nowhere:
             self._port.close(CLOSE_LEFT)
 
     def _missed(self) -> None:
-        if self.name.is_table:
-            for spelling in self.spellings:
-                at_ms = self._directory.clock.now_ms()
-                self._out(f'{{"type":"resync","channel":{dumps(spelling)},"timestamp":{at_ms}}}')
+        """Tell the client that something may be missing."""
+        for frame in told_missing(self.spellings, self._directory.clock.now_ms(), is_table=self.name.is_table):
+            self._out(frame)
 
     def _failed(self) -> None:
         waiting, self._waiting = self._waiting, []
         for command in waiting:
-            if command["do"] != "leave":
+            if command["do"] not in ("leave", "away"):
                 error = RealtimeError(Code.TOPIC_UNAVAILABLE, f"topic {self.name.text} could not be reached")
                 self.client.tell(_about(error, command))
         self._ended = True
-        self._arrived()
+        self._drop_begins()
         self._unwatch()
         self.client.link_failed(self)
 
@@ -358,7 +484,11 @@ class Link:
                 raise _about(error, command)
             self._waiting.append(command)
             return
-        if self._table_error is not None and command["do"] == "subscribe" and "quiet" not in command:
+        if (
+            self._table_error is not None
+            and command["do"] == "subscribe"
+            and ("mark" in command) >= ("quiet" in command)
+        ):
             self.client.tell(_about(RealtimeError(Code.NO_SUCH_TABLE, self._table_error, "topic"), command))
         port.send(_written(command))
 

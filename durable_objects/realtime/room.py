@@ -13,38 +13,52 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from durable_objects.realtime.core.access import Action, Connection
+from durable_objects.realtime.core.audience import Leg
 from durable_objects.realtime.core.codes import Code, RealtimeError, Refused
 from durable_objects.realtime.core.history import History, Message, Position
-from durable_objects.realtime.core.protocol import about, dumps, error_frame, leg_refused, loads
+from durable_objects.realtime.core.protocol import about, dumps, error_frame, leg_refused, leg_resumed, loads
+from durable_objects.realtime.core.publication import Publication
 from durable_objects.realtime.core.table_events import TableEvent
 from durable_objects.realtime.core.topic import (
     Broadcast,
     Effect,
-    Leg,
+    PresenceDue,
     PresenceMoved,
-    Publication,
     Remember,
     Reply,
     Store,
     Topic,
 )
-from durable_objects.realtime.topic_log import TopicLog
+from durable_objects.realtime.record import Record
+from durable_objects.realtime.tails import tail_of_object
+from durable_objects.realtime.topic_log import Retention, TopicLog
 from workers.compat.clock import now_ms
 from workers.compat.proxies import JsException
 
-__all__ = ["Room"]
+__all__ = ["Limits", "Room"]
 
 _TAG = "realtime-leg"
 _END = ""
 _MAX_TICKETS = 32_768  # as many sockets as one object can have: all may be opening at once
 _MAX_WAITING = 1_024
 _DEFAULT_KEEP = 1_000
-_WINDOW = 1_024
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the settings say about one topic: how much is stored, whether everything is, and what the tail may take."""
+
+    count: int
+    age_s: float = 0.0
+    bytes: int = 0
+    persist: bool | None = None
+    tail_bytes: int = 1_048_576
 
 
 class Room:
@@ -58,6 +72,7 @@ class Room:
         *,
         echo: bool,
         history_limit: int | None,
+        persist: bool | None,
         hook_timeout_s: float,
     ) -> None:
         """Start from what the object's sockets remember.
@@ -65,14 +80,15 @@ class Room:
         `hooks` are the ones the topic class defines: authorize, on_subscribe, on_unsubscribe, on_publish, on_presence.
         """
         self.name = name
-        self.topic = Topic(History(""), echo=echo)
+        tail = tail_of_object(ctx)
+        self.topic = Topic(History(tail.epoch, offset=tail.offset), tail, echo=echo)
+        self.limits = Limits(_DEFAULT_KEEP)
         self._ctx = ctx
         self._hooks = hooks
         self._history_limit = history_limit
+        self._persist = persist
         self._hook_timeout_s = hook_timeout_s
-        self._log = TopicLog(ctx.storage)
-        self._log_is_known = False
-        self._keep = _DEFAULT_KEEP
+        self._record = Record(name, self.topic, TopicLog(ctx.storage))
         self._tickets: dict[str, Leg] = {}
         self._sockets: dict[str, Any] = {}
         self._turns: dict[str, deque[str]] = {}
@@ -112,18 +128,19 @@ class Room:
 
     def say(self, publication: Publication) -> Message | None:
         """Publish on the server's own behalf; no hook is asked. Returns what was stored."""
-        self._know_log(publication)
-        effects = self.topic.publish(publication, None, now_ms())
+        effects = self._published(publication, None, now_ms())
         self._carry_out(effects)
         return next((effect.message for effect in effects if isinstance(effect, Store)), None)
 
     def tell_changes(self, events: Iterable[TableEvent]) -> None:
         """Tell the subscribers about row changes of the topic's table."""
-        self._carry_out(self.topic.tell_changes(events))
+        self._carry_out(self.topic.tell_changes(events, now_ms()))
 
-    def messages(self, limit: int, before: int | None = None) -> list[Message]:
-        """Return persisted messages, newest first."""
-        return self._log.newest(limit, before)
+    def messages(self, limit: int, before: int | None = None, after: int | None = None) -> list[Message]:
+        """Return persisted messages older than `before` (a `created_at`), newest first; after one, oldest first."""
+        age_s = self.limits.age_s
+        oldest_ms = now_ms() - int(age_s * 1_000) if age_s else 0
+        return self._record.messages(limit, before, after, oldest_ms)
 
     async def may_read(self, connection: Connection) -> None:
         """Ask the topic class whether history may be read.
@@ -133,9 +150,10 @@ class Room:
         """
         await self._authorize(connection, "history")
 
-    def remember_limit(self, keep: int) -> None:
-        """Set how many persisted messages are kept, unless the topic class says so itself."""
-        self._keep = keep
+    def remember_limits(self, limits: Mapping[str, Any]) -> None:
+        """Set what the settings say about this topic."""
+        self.limits = Limits(**limits)
+        self.topic.max_tail_bytes = self.limits.tail_bytes
 
     # -- one leg's commands, in order
 
@@ -190,27 +208,44 @@ class Room:
                 await self._notice(self._carry_out(self.topic.track(leg, command["state"], command["at"])))
             case "untrack":
                 await self._notice(self._carry_out(self.topic.untrack(leg, command["at"])))
+            case "identity":
+                await self._notice(self._carry_out(self.topic.identify(leg, Connection(*command["who"]), now_ms())))
+            case "presence":
+                await self._authorize(leg.connection, "subscribe")
+                self._carry_out(self.topic.answer_presence(leg, command["as"], command.get("id")))
+            case "away":
+                self._carry_out(self.topic.away(leg))
             case _:
                 await self._end(leg)
 
     async def _subscribe(self, leg: Leg, command: Mapping[str, Any]) -> None:
         await self._authorize(leg.connection, "subscribe")
         is_first = not leg.spellings
+        spelling, options = command["as"], command.get("how")
+        if options is not None:
+            self._record.know()
         quiet = bool(command.get("quiet"))
-        self._carry_out(self.topic.subscribe(leg, command["as"], now_ms(), quiet=quiet))
+        self._carry_out(self.topic.subscribe(leg, spelling, now_ms(), quiet=quiet, options=options))
+        if (since := command.get("since")) is not None:
+            known = Position(*since)
+            self._carry_out(self.topic.catch_up(leg, spelling, known, *self._record.since(known)))
+        if (mark := command.get("mark")) is not None:
+            self._send(leg.id, leg_resumed(mark))
         if is_first and not quiet:
             await self._call("on_subscribe", leg.connection)
 
     async def _resume(self, leg: Leg, command: Mapping[str, Any]) -> None:
         await self._authorize(leg.connection, "subscribe")
         is_first = not leg.spellings
-        missed: list[Message] = []
-        if command["cut"]:
-            known = command["after"]
-            missed = self._log.after(None if known is None else Position(*known), command["since"])
-        self._carry_out(
-            self.topic.resume(leg, command["spellings"], command["mark"], command["from"], missed, now_ms())
-        )
+        spellings: Mapping[str, Any] = command["spellings"]
+        self._record.know()
+        # What a table's topic told is in the database's log, which the other end of the leg asks.
+        missed, is_whole = ([], True) if command["table"] else self._record.missed(command)
+        fresh = [spelling for spelling in spellings if spelling not in leg.spellings]
+        self._carry_out(self.topic.resume(leg, spellings, missed, now_ms()))
+        if not is_whole:
+            self._carry_out(self.topic.sync(leg, fresh, now_ms()))
+        self._send(leg.id, leg_resumed(command["mark"]))
         if is_first:
             await self._call("on_subscribe", leg.connection)
 
@@ -229,10 +264,21 @@ class Room:
             "chat" if command["do"] == "chat" else "event",
             room_id=command.get("room", ""),
         )
-        if "keep" in command:  # said again, because the object may have slept since the leg was announced
-            self.remember_limit(command["keep"])
-        self._know_log(publication)
-        self._carry_out(self.topic.publish(publication, leg, command["at"]))
+        if "limits" in command:  # said again, because the object may have slept since the leg was announced
+            self.remember_limits(command["limits"])
+        self._carry_out(self._published(publication, leg, command["at"], is_v1="v" in command))
+
+    def _published(self, publication: Publication, leg: Leg | None, at_ms: int, *, is_v1: bool = False) -> list[Effect]:
+        wanted = self._persist if self._persist is not None else self.limits.persist
+        if wanted is not None and wanted != publication.persist:
+            publication = replace(publication, persist=wanted)
+        self._record.know(window=publication.persist)
+        tail = self.topic.tail
+        was_mixed = tail.is_mixed
+        effects = self.topic.publish(publication, leg, at_ms, is_v1=is_v1)
+        if tail.is_mixed and not was_mixed:
+            self._record.note_mixed()
+        return effects
 
     async def _end(self, leg: Leg) -> None:
         effects = self.topic.detach(leg.id, now_ms())
@@ -250,8 +296,12 @@ class Room:
         told = about(error, frame=command["do"], channel=command.get("as"), id=command.get("id"))
         _log.info("topic %s refused %s: %s", self.name, command["do"], error.code.name, extra={"topic": self.name})
         self._send(leg.id, error_frame(told))
-        if command["do"] == "resume" and leg.spellings.keys().isdisjoint(command["spellings"]):
-            self._send(leg.id, leg_refused(command["mark"]))
+        names: Iterable[str] = {"subscribe": [command.get("as", "")], "resume": command.get("spellings", ())}.get(
+            command["do"], ()
+        )
+        for spelling in names:
+            if spelling not in leg.spellings:
+                self._send(leg.id, leg_refused(spelling))
 
     # -- hooks
 
@@ -281,9 +331,10 @@ class Room:
         sockets = self._sockets
         for effect in effects:
             if isinstance(effect, Broadcast):
-                for spelling, text in effect.frames:
-                    for leg_id in self.topic.audience(spelling):
-                        if leg_id != effect.but:
+                but = effect.but
+                for group, text in effect.frames:
+                    for leg_id in group.legs:
+                        if leg_id != but:
                             sockets[leg_id].send(text)
             elif isinstance(effect, Reply):
                 self._send(effect.leg, effect.text)
@@ -291,15 +342,23 @@ class Room:
                 sockets[effect.leg].serializeAttachment(effect.attachment)
             elif isinstance(effect, Store):
                 self._store(effect.message)
+            elif isinstance(effect, PresenceDue):
+                asyncio.get_running_loop().call_soon(self._tell_presence)
             else:
                 moves.append(effect)
         return moves
 
+    def _tell_presence(self) -> None:
+        self._carry_out(self.topic.presence_told())
+
     def _store(self, message: Message) -> None:
+        limits = self.limits
+        retention = Retention(self._history_limit or limits.count, limits.age_s, limits.bytes)
         try:
-            self._log.append(message, keep=self._history_limit or self._keep)
+            self._record.store(message, retention)
         except JsException as error:
             self.topic.history.undo(message)
+            self.topic.tail.offset = self.topic.history.offset
             _log.exception("topic %s: a message was not stored", self.name, extra={"topic": self.name})
             raise RealtimeError(Code.NOT_STORED, "the message could not be stored") from error
 
@@ -311,21 +370,3 @@ class Room:
     def _leg_of(self, socket: Any) -> str | None:
         tags = list(self._ctx.getTags(socket))
         return str(tags[1]) if len(tags) == 2 and tags[0] == _TAG else None
-
-    def _know_log(self, publication: Publication) -> None:
-        """Before the first stored message of this life: continue where the stored log ends."""
-        if publication.persist and not self._log_is_known:
-            history = self.topic.history
-            history.epoch = _epoch(now_ms())
-            history.continue_from(self._log.newest(_WINDOW))
-            self._log_is_known = True
-
-
-def _epoch(at_ms: int) -> str:
-    """Name a new log after its first moment: a log made again later has another name."""
-    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
-    text = ""
-    while at_ms:
-        at_ms, digit = divmod(at_ms, 36)
-        text = digits[digit] + text
-    return text or "0"

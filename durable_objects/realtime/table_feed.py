@@ -92,17 +92,27 @@ class TableFeed:
         self._unfollow(table_topic(table, self._database).text)
         self._source.unwatch(table)
 
+    def position(self) -> tuple[str, int]:
+        """Return where the stream of changes is now; see `TableWatch.position`."""
+        return self._source.position()
+
+    async def changes_since(self, table: str, epoch: str, offset: int) -> Replay:
+        """Return what happened to a table after a position; see `TableWatch.changes_since`."""
+        return await self._source.changes_since(table, epoch, offset)
+
     async def query(self, sql: str, params: Sequence[object]) -> dict[str, object]:
         """Run one statement; see `TableWatch.query`."""
         return await self._source.query(sql, params)
 
     def dispatch(self, commit: Commit) -> None:
         """Queue a commit's changes for the topics of their tables. Called in commit order; never waits."""
+        epoch = ""
         for change in commit.changes:
             topic = table_topic(change.table, self._database).text
             if topic not in self._followers:
                 continue
-            event = table_event(change, commit)
+            epoch = epoch or self._source.position()[0]
+            event = table_event(change, commit, epoch)
             if event is not None:
                 self._queue(topic, event)
 
@@ -132,7 +142,7 @@ class TableFeed:
             del self._queues[topic]
 
     async def _delivered(self, topic: str, batch: list[TableEvent]) -> bool:
-        events = [[event.kind, event.rest] for event in batch]
+        events = [[event.kind, event.rest, event.epoch, event.offset] for event in batch]
         for _ in range(2):
             try:
                 async with asyncio.timeout(_DELIVERY_TIMEOUT_S):

@@ -9,9 +9,10 @@ from durable_objects.realtime.core.access import Action, Connection
 from durable_objects.realtime.core.codes import Refused
 from durable_objects.realtime.core.history import Message
 from durable_objects.realtime.core.protocol import dumps, loads
+from durable_objects.realtime.core.publication import Publication
 from durable_objects.realtime.core.table_events import TableEvent
-from durable_objects.realtime.core.topic import Publication
 from durable_objects.realtime.room import Room
+from durable_objects.realtime.session_rows import SessionRows
 from workers.compat.websocket import WebSocketPair
 from workers.entrypoints import DurableObject
 from workers.request import Request
@@ -62,16 +63,19 @@ class TopicObject(DurableObject):
 
     Attributes:
         history_limit: Persisted messages kept; None takes the configured number.
+        persist: True stores everything that is said, False nothing; None what the publisher asks for.
         echo: Whether a publisher that is subscribed receives its own events.
         hook_timeout_s: Seconds an async hook may take.
     """
 
     history_limit: ClassVar[int | None] = None
+    persist: ClassVar[bool | None] = None
     echo: ClassVar[bool] = True
     hook_timeout_s: ClassVar[float] = 10.0
 
     def __init__(self, ctx: Any, env: Any) -> None:
         super().__init__(ctx, env)
+        self._sessions = SessionRows(ctx.storage)
         defined = [name for name in _HOOKS if getattr(type(self), name) is not getattr(TopicObject, name)]
         self._room = Room(
             str(ctx.id.name or ctx.id),
@@ -79,6 +83,7 @@ class TopicObject(DurableObject):
             {name: getattr(self, name) for name in defined},
             echo=self.echo,
             history_limit=self.history_limit,
+            persist=self.persist,
             hook_timeout_s=self.hook_timeout_s,
         )
 
@@ -137,9 +142,12 @@ class TopicObject(DurableObject):
         stored = self._room.say(Publication(event, dumps(data), id, persist, user_id=user_id))
         return None if stored is None else _readable(stored, self.topic)
 
-    def history(self, limit: int = 50, before: int | None = None) -> list[dict[str, Any]]:
-        """Return persisted messages older than `before` (a `created_at`), newest first."""
-        return [_readable(message, self.topic) for message in self._room.messages(limit, before)]
+    def history(self, limit: int = 50, before: int | None = None, after: int | None = None) -> list[dict[str, Any]]:
+        """Return persisted messages older than `before` (a `created_at`), newest first.
+
+        With `after`, the ones that follow that `created_at`, oldest first.
+        """
+        return [_readable(message, self.topic) for message in self._room.messages(limit, before, after)]
 
     def presence(self) -> list[dict[str, Any]]:
         """Return who is present: `[{userId, state, connections: [connection id]}]`."""
@@ -178,32 +186,37 @@ class TopicObject(DurableObject):
 
     # -- called by the gateway and the table feed
 
-    def expect_leg(self, attachment: str, keep: int) -> None:
-        """Announce a leg, whose id the next upgrade request names; `keep` is as in `publish_json`."""
-        self._room.remember_limit(keep)
+    def expect_leg(self, attachment: str, limits: dict[str, Any]) -> None:
+        """Announce a leg, whose id the next upgrade request names; `limits` is as in `publish_json`."""
+        self._room.remember_limits(limits)
         self._room.expect(attachment)
 
     def publish_json(
-        self, event: str, data: str, persist: bool, user_id: str | None, id: str | None, keep: int
+        self, event: str, data: str, persist: bool, user_id: str | None, id: str | None, limits: dict[str, Any]
     ) -> None:
-        """Publish data that is JSON text already; `keep` is the configured number of stored messages."""
-        self._room.remember_limit(keep)
+        """Publish data that is JSON text already; `limits` is what the settings say about this topic."""
+        self._room.remember_limits(limits)
         self._room.say(Publication(event, data, id, persist, user_id=user_id))
 
-    def tell_changes(self, events: list[list[str]]) -> None:
-        """Tell subscribers about row changes: pairs of the kind and the rest of a table event."""
-        self._room.tell_changes(
-            [TableEvent("resync" if kind == "resync" else "db_change", rest) for kind, rest in events]
-        )
+    def tell_changes(self, events: list[list[Any]]) -> None:
+        """Tell subscribers about row changes: the kind, rest, epoch and offset of each table event."""
+        self._room.tell_changes([TableEvent(*event) for event in events])
+
+    def kept_sessions(self) -> list[Any]:
+        """Return what `keep_sessions` stored: `[[[id, text]], {at, table} or None]`."""
+        return self._sessions.read()
+
+    def keep_sessions(self, gone: list[str], rows: list[list[str]], alive: dict[str, Any] | None) -> None:
+        """Store sessions of connections by their id, and when the server was last seen alive."""
+        self._sessions.write(gone, rows, alive)
 
     async def history_json(self, connection: str, room: str, limit: int, before: int | None) -> list[Any]:
         """Return `[True, body of the answer]`, or `[False, why]` when the topic class does not let `connection` read.
 
         `connection` is described as JSON text; `room` is the client's spelling of the topic.
         """
-        connection_id, user_id, role, project = loads(connection)
         try:
-            await self._room.may_read(Connection(connection_id, user_id, role, project))
+            await self._room.may_read(Connection(*loads(connection)))
         except Refused as error:
             return [False, error.message]
         messages = self._room.messages(limit, before)

@@ -2,8 +2,8 @@
 
 Keys arrive raw or base64-encoded in a subprotocol, in a query parameter or a header. Without configured keys everybody
 is admitted; the operator binds such a server to loopback only. A key determines the project, so a connection's
-`projectId` is only a name that it uses in topics. Nothing here verifies tokens of end users: a token counts only when
-it is itself a configured key.
+`projectId` is only a name that it uses in topics. Tokens of end users are verified elsewhere; where that is not
+configured, a token counts only when it is itself a configured key.
 """
 
 from __future__ import annotations
@@ -11,33 +11,50 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from durable_objects.realtime.core.codes import Code, RealtimeError
 from durable_objects.realtime.core.settings import RealtimeSettings
 
-__all__ = ["Action", "Connection", "Credentials", "Role", "admit", "admit_server", "choose_subprotocol", "credentials"]
+__all__ = [
+    "Action",
+    "Admission",
+    "Connection",
+    "Credentials",
+    "Role",
+    "admit",
+    "admit_server",
+    "bearer",
+    "choose_subprotocol",
+    "credentials",
+    "key_role",
+    "local_origin",
+]
 
-Role = Literal["open", "public", "secret"]
+Role = Literal["open", "public", "secret", "jwt"]
 Action = Literal["subscribe", "publish", "track", "history"]
 
 _KEY = "aerostack-key."
 _TOKEN = "aerostack-token."
-_VERSION = "aerostack-v1"
+_VERSIONS = ("flarelet-v1.msgpack", "flarelet-v1", "aerostack-v1")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1", "internal"})
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Who is at the other end, as hooks of a topic class see it. `user_id` is what the client says it is."""
+    """Who is at the other end, as hooks of a topic class see it.
+
+    `user_id` is what the client says it is, unless `role` is "jwt": then it is what its token says, as are `claims`.
+    """
 
     id: str
     user_id: str | None = None
     role: Role = "open"
     project: str = ""
+    claims: Mapping[str, Any] | None = field(default=None, hash=False, repr=False)
 
     @property
     def user(self) -> str:
@@ -53,13 +70,26 @@ class Credentials:
     tokens: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What credentials are good for. `expires_s` is when a token ends, in seconds since 1970."""
+
+    role: Role
+    user_id: str | None = None
+    claims: Mapping[str, Any] | None = field(default=None, repr=False)
+    expires_s: float | None = None
+    has_key: bool = False
+    """Whether a public key was given beside the token, which is good for something without it."""
+
+
 def choose_subprotocol(offered: Sequence[str]) -> str | None:
     """Return the subprotocol to select: browsers fail when they offered any and none is selected.
 
     Echoing the first one sends a key back in a header; a public client that offers nothing but its key forces that.
     """
-    if _VERSION in offered:
-        return _VERSION
+    for version in _VERSIONS:
+        if version in offered:
+            return version
     return offered[0] if offered else None
 
 
@@ -92,11 +122,14 @@ def admit(given: Credentials, settings: RealtimeSettings) -> Role:
     """
     if settings.is_open:
         return "open"
-    candidates = (*given.keys, *given.tokens)
-    if _any_of(candidates, settings.secret_keys):
-        return "secret"
-    if _any_of(candidates, settings.public_keys):
-        return "public"
+    keyed = key_role(given, settings)
+    if keyed is not None:
+        return keyed
+    if settings.jwt is not None and not given.tokens:
+        raise RealtimeError(
+            Code.UNAUTHORIZED,
+            "no token was given: offer the subprotocol aerostack-token.<token>, or the query parameter token",
+        )
     if given.keys:
         raise RealtimeError(Code.UNAUTHORIZED, "the key is not a key of this project")
     if given.tokens:
@@ -105,6 +138,14 @@ def admit(given: Credentials, settings: RealtimeSettings) -> Role:
         Code.UNAUTHORIZED,
         "no key was given: offer the subprotocol aerostack-key.<key>, or the query parameter apiKey",
     )
+
+
+def key_role(given: Credentials, settings: RealtimeSettings) -> Role | None:
+    """Return what the keys that were given are good for; a token may be a key too."""
+    candidates = (*given.keys, *given.tokens)
+    if _any_of(candidates, settings.secret_keys):
+        return "secret"
+    return "public" if _any_of(candidates, settings.public_keys) else None
 
 
 def admit_server(
@@ -129,6 +170,16 @@ def admit_server(
     if candidates:
         raise RealtimeError(Code.UNAUTHORIZED, "the key is not a key of this project")
     raise RealtimeError(Code.UNAUTHORIZED, "no key was given: send Authorization: Bearer <secret key>")
+
+
+def local_origin(origin: str, host: str | None) -> bool:
+    """Whether a page of this origin is of this machine, or of the very host that is asked."""
+    try:
+        parts = urlsplit(origin)
+        name = parts.hostname or ""
+    except ValueError:
+        return False
+    return _is_loopback(name) or (bool(name) and parts.netloc.lower() == (host or "").lower())
 
 
 def _same_site(origin: str | None, host: str | None, fetch_site: str | None) -> None:

@@ -9,15 +9,18 @@ Numbers are never reused. 1xx credentials, 2xx malformed frames, 3xx topics, 6xx
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["CLOSE_LEFT", "CLOSE_LOST", "CLOSE_RESTART", "Code", "Malformed", "RealtimeError", "Refused"]
+__all__ = ["CLOSE_DENIED", "CLOSE_LEFT", "CLOSE_LOST", "CLOSE_RESTART", "Code", "Malformed", "RealtimeError", "Refused"]
 
 CLOSE_LEFT = 1000
 """A leg ends because its client unsubscribed or closed its socket properly."""
 CLOSE_RESTART = 1012
 """The server stops or restarts. Never 1000 or 1001: one public client does not reconnect after those."""
+CLOSE_DENIED = 4403
+"""The client's token has expired or its access was revoked: connecting again needs other credentials."""
 CLOSE_LOST = 4001
 """A leg ends because its client's transport vanished without a Close frame."""
 
@@ -35,6 +38,8 @@ class Code(Enum):
     UNAUTHORIZED = _Entry(101, False, 401)
     FORBIDDEN = _Entry(102, False, 403)
     TOKEN_NOT_VERIFIED = _Entry(103, False, 401)
+    TOKEN_EXPIRED = _Entry(104, False, 401)
+    REVOKED = _Entry(105, False, 403)
 
     NOT_JSON = _Entry(201, False, 400)
     NOT_AN_OBJECT = _Entry(202, False, 400)
@@ -51,6 +56,10 @@ class Code(Enum):
     TOPIC_UNAVAILABLE = _Entry(305, True, 503)
     OVERLOADED = _Entry(306, True, 503)
     NOT_STORED = _Entry(307, True, 500)
+    RATE_LIMITED = _Entry(308, True, 429)
+    BAD_FILTER = _Entry(309, False, 400)
+    NO_SNAPSHOT = _Entry(310, True, 503)
+    NO_SUCH_STREAM = _Entry(311, False, 404)
 
     BAD_REQUEST = _Entry(601, False, 400)
     UNKNOWN_METHOD = _Entry(602, False, 404)
@@ -79,11 +88,15 @@ class Code(Enum):
 class RealtimeError(Exception):
     """Something a client did, or that happened to it, which it is told about."""
 
-    def __init__(self, code: Code, message: str, field: str | None = None) -> None:
+    def __init__(
+        self, code: Code, message: str, field: str | None = None, *, more: Mapping[str, object] | None = None
+    ) -> None:
+        """`more` are further members of the error frame."""
         super().__init__(message)
         self.code = code
         self.message = message
         self.field = field
+        self.more = more
 
 
 class Malformed(RealtimeError):
@@ -101,8 +114,9 @@ class Malformed(RealtimeError):
         frame: str | None = None,
         channel: str | None = None,
         publish_id: str | None = None,
+        more: Mapping[str, object] | None = None,
     ) -> None:
-        super().__init__(code, message, field)
+        super().__init__(code, message, field, more=more)
         self.frame = frame
         self.channel = channel
         self.publish_id = publish_id

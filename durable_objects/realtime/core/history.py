@@ -1,8 +1,9 @@
-"""Where a topic's log stands: numbering of persisted messages and the window that recognises repeated publishes.
+"""Where a topic's log stands: numbering of its events and the window that recognises repeated publishes.
 
-Rules: offsets grow by one; `created_at` grows strictly, by at least 1 ms, because the public cursor (`before`) is a
-plain "smaller than"; the epoch names one life of the log, so that a position of a lost log is never mistaken for one of
-a new log. Storage is not here: the shell keeps the rows and tells `History` where they end.
+Rules: offsets grow by one with every event, whether it is stored or not; `created_at` grows strictly, by at least 1 ms,
+because the public cursor (`before`) is a plain "smaller than"; the epoch names one life of the log, so that a position
+of a lost log is never mistaken for one of a new log. Storage is not here: the shell keeps the rows and tells `History`
+where they end.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Receipt:
     id: str
     timestamp: int
     position: Position | None = None
+    is_stored: bool = False
 
 
 class History:
@@ -63,11 +65,12 @@ class History:
         stored = list(newest_first)
         if not stored:
             return
-        self.epoch = stored[0].position.epoch
-        self.offset = stored[0].position.offset
+        if stored[0].position.offset >= self.offset:
+            self.epoch = stored[0].position.epoch
+            self.offset = stored[0].position.offset
         self.created_at = max(self.created_at, stored[0].created_at)
         for message in reversed(stored):
-            self.remember(message.user_id, Receipt(message.id, message.created_at, message.position))
+            self.remember(message.user_id, Receipt(message.id, message.created_at, message.position, is_stored=True))
 
     def append(self, *, id: str | None, user_id: str | None, event: str, data: str, now_ms: int) -> Message:
         """Give the next message its place in the log. Without an `id` it is named after that place."""
@@ -76,6 +79,11 @@ class History:
         position = self.position
         name = id if id is not None else f"{position.epoch}-{position.offset}"
         return Message(position, name, user_id, event, data, self.created_at)
+
+    def pass_by(self) -> Position:
+        """Give the next event that is not stored its place."""
+        self.offset += 1
+        return self.position
 
     def undo(self, message: Message) -> None:
         """Take back the newest `append`, whose message could not be stored. `created_at` does not go back."""

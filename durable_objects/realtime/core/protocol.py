@@ -43,8 +43,8 @@ __all__ = [
     "error_frame",
     "event_rest",
     "is_leg_note",
-    "leg_mark",
     "leg_refused",
+    "leg_resumed",
     "loads",
     "pong_frame",
     "subscribed_frame",
@@ -285,14 +285,14 @@ def is_leg_note(text: str) -> bool:
     return text.startswith('{"type":"leg",')
 
 
-def leg_mark(name: str) -> str:
-    """Return what a topic says down a leg, to the gateway and not to the client, where a returning reader joined."""
-    return f'{{"type":"leg","mark":"{name}"}}'
+def leg_resumed(mark: str) -> str:
+    """Return what a topic says down a leg, to the gateway and not to the client: the leg is subscribed from here on."""
+    return f'{{"type":"leg","resumed":"{mark}"}}'
 
 
-def leg_refused(name: str) -> str:
-    """Return what a topic says down a leg, to the gateway, when a returning reader may not subscribe any more."""
-    return f'{{"type":"leg","refused":"{name}"}}'
+def leg_refused(spelling: str) -> str:
+    """Return what a topic says down a leg, to the gateway: the leg is not subscribed under this spelling."""
+    return f'{{"type":"leg","refused":{dumps(spelling)}}}'
 
 
 def subscribed_frame(spelling: str) -> str:
@@ -322,13 +322,16 @@ def error_frame(error: RealtimeError) -> str:
             "message": error.message,
             "retry": code.retry,
             "ref": ref,
+            **(error.more or {}),
         }
     )
 
 
 def about(error: RealtimeError, *, frame: str, channel: str | None = None, id: str | None = None) -> Malformed:
     """Return `error` with a reference to the frame that caused it."""
-    return Malformed(error.code, error.message, field=error.field, frame=frame, channel=channel, publish_id=id)
+    return Malformed(
+        error.code, error.message, field=error.field, frame=frame, channel=channel, publish_id=id, more=error.more
+    )
 
 
 def _no_constant(name: str) -> object:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any, Literal
 
-__all__ = ["BUILT_IN_CLASS", "RealtimeSettings", "TopicClass"]
+__all__ = ["BUILT_IN_CLASS", "AccessRule", "JwtSettings", "RealtimeSettings", "TopicClass"]
 
 BUILT_IN_CLASS = "TopicObject"
 """Name under which the namespace of the built-in topic class is found."""
@@ -17,6 +19,50 @@ class TopicClass:
 
     pattern: str
     class_name: str
+    persist: bool | None = None
+    """True stores everything said on these topics, False nothing; None what the publisher asks for."""
+    history_limit: int | None = None
+    """Stored messages kept of one of these topics; None takes the setting of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class JwtSettings:
+    """How tokens of end users are verified. Without any source of keys there is nothing to verify them with."""
+
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Shared secrets for HS256, HS384 and HS512: at least 32, 48 and 64 bytes."""
+    pem: tuple[str, ...] = ()
+    """Public keys in PEM format."""
+    jwks_file: str = ""
+    jwks_url: str = ""
+    algorithms: tuple[str, ...] = ()
+    """The only accepted ones; without any, all that the keys are for."""
+    issuer: tuple[str, ...] = ()
+    audience: tuple[str, ...] = ()
+    leeway_s: float = 30.0
+    """How far clocks may differ."""
+    user_claim: str = "sub"
+    """The claim that names the user."""
+    require_exp: bool = True
+    on_expiry: Literal["close", "downgrade"] = "close"
+    """What becomes of a connection whose token expires: it ends, or goes on with nothing but its public key."""
+    cache_s: float = 300.0
+    """How long a key set is used before it is read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRule:
+    """Who may do what on which topics. The first rule that names topic, caller and action decides."""
+
+    pattern: str
+    """Glob on the canonical topic name; `{claim}` in it stands for a claim of the caller's token."""
+    allow: frozenset[str] = frozenset()
+    deny: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset({"open", "public", "jwt"})
+    claims: tuple[tuple[str, object], ...] = ()
+    """Claims that the caller must have, all of them: name (dots for nested ones), and the value or one of a list."""
+    rows: Mapping[str, Any] | None = None
+    """For `table-read`: the only rows that are told, a filter whose texts `"{claim}"` stand for claims."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +90,10 @@ class RealtimeSettings:
     """Frames a connection may send to a topic that is still being opened."""
     history_limit: int = 1_000
     """Persisted messages kept of one topic; a class attribute of the same name overrides it."""
+    history_age_s: float = 0.0
+    """How long a stored message is kept; 0 sets no limit."""
+    history_bytes: int = 0
+    """How much is stored of one topic; 0 sets no limit."""
     history_page: int = 50
     history_page_max: int = 1_000
     rpc_max_bytes: int = 1_048_576
@@ -53,24 +103,48 @@ class RealtimeSettings:
     """How long a new connection may subscribe by itself before it is given what was kept for it."""
     presence_grace_s: float = 10.0
     """How long a user whose connection was cut, or whose page is reloaded, stays present."""
+    silence_s: float = 70.0
+    """How long a connection that sends pings may be silent before it counts as cut."""
     max_sessions: int = 1_000
     max_session_topics: int = 20_000
     """Topics kept in all sessions together; the oldest sessions go first."""
     max_session_bytes: int = 1_048_576
-    """What one topic may say to one cut connection before its session relies on history instead."""
+    """What is held of the latest that one topic said; what was missed before that is read from history."""
     max_sessions_bytes: int = 67_108_864
-    """What is held for all cut connections together; the oldest sessions go first."""
+    """What is held of all topics together; those that have been silent longest give way."""
+
+    jwt: JwtSettings | None = None
+    rules: tuple[AccessRule, ...] = ()
+    topic_access: Literal["allow", "deny"] = "allow"
+    """What holds on topics where no rule decides."""
+    table_access: Literal["allow", "deny"] = "allow"
+    """Whether tables that no rule decides on may be followed."""
+    max_client_rate: float = 0.0
+    """Frames a second that one connection may send in the long run; 0 sets no limit."""
+    max_client_burst: int = 100
+    max_topic_rate: float = 0.0
+    """Publishes a second that all connections together may make on one topic; 0 sets no limit."""
+    max_topic_burst: int = 200
+    max_snapshot_rows: int = 10_000
+    """Rows a table's snapshot may have."""
 
     def __post_init__(self) -> None:
+        for name in ("max_client_rate", "max_topic_rate"):
+            if not 0 <= getattr(self, name) <= 1e9:
+                raise ValueError(f"{name} is {getattr(self, name)}, but must be 0 to 10^9")
+        for name in ("max_client_burst", "max_topic_burst", "max_snapshot_rows"):
+            self._at_least_one(name)
         for name in ("max_frame_bytes", "max_topic_bytes", "max_topics", "max_spellings", "max_waiting"):
             self._at_least_one(name)
         for name in ("history_limit", "history_page", "history_page_max", "rpc_max_bytes"):
             self._at_least_one(name)
         for name in ("max_sessions", "max_session_topics", "max_session_bytes", "max_sessions_bytes"):
             self._at_least_one(name)
-        for name in ("session_grace_s", "session_moment_s", "presence_grace_s"):
+        for name in ("session_grace_s", "session_moment_s", "presence_grace_s", "silence_s"):
             if not 0 <= getattr(self, name) <= 86_400:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be 0 to 86400")
+        if self.history_age_s < 0 or self.history_bytes < 0:
+            raise ValueError("history_age_s and history_bytes must not be below 0")
         if not 1 <= self.max_state_bytes <= 8_192:
             raise ValueError(f"max_state_bytes is {self.max_state_bytes}, but must be 1 to 8192")
 
@@ -81,13 +155,24 @@ class RealtimeSettings:
 
     @property
     def is_open(self) -> bool:
-        """True when no key is configured."""
-        return not (self.public_keys or self.secret_keys)
+        """True when neither keys nor tokens are configured."""
+        return not (self.public_keys or self.secret_keys or self.jwt)
 
     @property
     def projects(self) -> tuple[str, ...]:
         """The names of the project: its id and, if there is one, its slug."""
         return tuple(name for name in (self.project, self.slug) if name)
+
+    def limits_of(self, topic: str) -> dict[str, Any]:
+        """Return how much of the canonical `topic` is kept."""
+        entry = next((entry for entry in self.topics if fnmatchcase(topic, entry.pattern)), None)
+        return {
+            "count": self.history_limit if entry is None or entry.history_limit is None else entry.history_limit,
+            "age_s": self.history_age_s,
+            "bytes": self.history_bytes,
+            "persist": None if entry is None else entry.persist,
+            "tail_bytes": self.max_session_bytes,
+        }
 
     def class_for(self, topic: str) -> str:
         """Return the name of the class that runs the canonical `topic`: the first pattern that matches."""

@@ -31,21 +31,24 @@ class TableEvent:
 
     kind: Kind
     rest: str
+    epoch: str = ""
+    offset: int = 0
 
 
-def table_event(change: RowChange, commit: Commit) -> TableEvent | None:
+def table_event(change: RowChange, commit: Commit, epoch: str = "") -> TableEvent | None:
     """Return what a change of `commit` says to subscribers; a change of the schema says nothing."""
     place = f',"timestamp":{commit.at_ms},"seq":{change.seq},"txn":{commit.txn}}}'
     if change.type == "SCHEMA":
         return None
     if change.type == "RESYNC":
-        return TableEvent("resync", place)
+        return TableEvent("resync", place, epoch, change.seq)
     if change.type == "DELETE":
         old = row_json(change.old if change.old is not None else change.data)
-        return TableEvent("db_change", f',"operation":"DELETE","data":{old},"old":{old}{place}')
+        return TableEvent("db_change", f',"operation":"DELETE","data":{old},"old":{old}{place}', epoch, change.seq)
     data = row_json(change.data)
     old = f',"old":{row_json(change.old)}' if change.type == "UPDATE" and change.old is not None else ""
-    return TableEvent("db_change", f',"operation":"{change.type}","data":{data},"new":{data}{old}{place}')
+    rest = f',"operation":"{change.type}","data":{data},"new":{data}{old}{place}'
+    return TableEvent("db_change", rest, epoch, change.seq)
 
 
 def lost_events(at_ms: int) -> TableEvent:

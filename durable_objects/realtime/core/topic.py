@@ -1,75 +1,44 @@
 """The topic state machine: a command in, effects out.
 
 A *leg* is one connection's link to this topic. It may subscribe under several spellings, publish without subscribing,
-and be present. Effects are carried out in order by the shell; a `Store` always comes before the frames it justifies,
-so that the object's output gate holds them until the row is committed. What a leg is, beyond its socket, is its
-`Remember`ed attachment: a topic that slept is rebuilt from those (`restore`).
+and be present. Legs that follow the topic in the same way are a *group*: each frame is written once for all of it.
+Effects are carried out in order by the shell; a `Store` always comes before the frames it justifies, so that the
+object's output gate holds them until the row is committed. What a leg is, beyond its socket, is its `Remember`ed
+attachment: a topic that slept is rebuilt from those (`restore`) and from its `Tail`.
+
+A leg whose client is away stays, for presence, but is in no group: what it misses is in the tail.
 
 Not here: hooks of topic classes, sockets, storage, the clock, and the decision who may do what.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
+from durable_objects.realtime.core import v1
 from durable_objects.realtime.core.access import Connection
+from durable_objects.realtime.core.audience import Group, Leg, Lens, Options, group_key
 from durable_objects.realtime.core.codes import Code, RealtimeError
-from durable_objects.realtime.core.history import History, Message, Receipt
+from durable_objects.realtime.core.history import History, Message, Position, Receipt
 from durable_objects.realtime.core.presence import EVENT_NAMES, Presence, PresenceChange
 from durable_objects.realtime.core.protocol import (
     ack_frame,
     addressed,
-    chat_rest,
     dumps,
-    dumps_ascii,
     event_rest,
-    leg_mark,
-    loads,
     subscribed_frame,
 )
+from durable_objects.realtime.core.publication import Publication, rest_of
 from durable_objects.realtime.core.table_events import TableEvent
+from durable_objects.realtime.core.tail import Entry, Tail, Tails
 
-__all__ = ["Broadcast", "Effect", "Leg", "PresenceMoved", "Publication", "Remember", "Reply", "Store", "Topic"]
-
+__all__ = ["Broadcast", "Effect", "PresenceDue", "PresenceMoved", "Remember", "Reply", "Store", "Topic"]
 
 _MAX_ATTACHMENT = 16_000
 """A little less than what the runtime keeps with a socket."""
-
-
-@dataclass(slots=True)
-class Leg:
-    """One connection's link to the topic. `state` is its presence, None when it does not track."""
-
-    id: str
-    connection: Connection
-    spellings: dict[str, None] = field(default_factory=dict[str, None])
-    state: Mapping[str, Any] | None = None
-
-    def attachment(self) -> str:
-        """Return what must outlive the object's memory, as ASCII JSON text."""
-        who = self.connection
-        return dumps_ascii([self.id, who.id, who.user_id, who.role, who.project, list(self.spellings), self.state])
-
-    @classmethod
-    def from_attachment(cls, text: str) -> Leg:
-        """Read back what `attachment` wrote."""
-        leg_id, connection_id, user_id, role, project, spellings, state = loads(text)
-        return cls(leg_id, Connection(connection_id, user_id, role, project), dict.fromkeys(spellings), state)
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """Something to be said on the topic. `data` is JSON text; for chat, an object of `text` and `metadata`."""
-
-    event: str
-    data: str
-    id: str | None = None
-    persist: bool = False
-    kind: Literal["event", "chat"] = "event"
-    user_id: str | None = None
-    room_id: str = ""
+_MAX_TAIL_BYTES = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +51,9 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """Send the same text object to every leg of a spelling; `but` is left out."""
+    """Send the same text object to every leg of a group; `but` is left out."""
 
-    frames: tuple[tuple[str, str], ...]
+    frames: tuple[tuple[Group, str], ...]
     but: str | None = None
 
 
@@ -111,23 +80,51 @@ class PresenceMoved:
     change: PresenceChange
 
 
-Effect = PresenceMoved | Reply | Broadcast | Remember | Store
+@dataclass(frozen=True, slots=True)
+class PresenceDue:
+    """Carry out `presence_told()` at the end of the turn."""
+
+
+Effect = PresenceMoved | PresenceDue | Reply | Broadcast | Remember | Store
 
 
 class Topic:
-    """State of one topic: its legs, who receives what, who is present, and where its log stands."""
+    """State of one topic: its legs, who receives what, who is present, and where its numbering stands."""
 
-    def __init__(self, history: History, *, echo: bool = True, max_spellings: int = 16) -> None:
+    def __init__(
+        self,
+        history: History,
+        tail: Tail | None = None,
+        *,
+        echo: bool = True,
+        max_spellings: int = 16,
+        max_tail_bytes: int = _MAX_TAIL_BYTES,
+        lens: Callable[[Leg, Options], Lens | None] | None = None,
+    ) -> None:
+        """`lens` makes what a leg with these options sees of row changes."""
         self.history = history
+        self.tail = tail if tail is not None else Tail(Tails(), history.epoch, history.offset)
         self.presence = Presence()
         self.legs: dict[str, Leg] = {}
+        self.max_tail_bytes = max_tail_bytes
         self._echo = echo
         self._max_spellings = max_spellings
-        self._audience: dict[str, dict[str, None]] = {}
+        self._lens = lens
+        self._groups: dict[tuple[str, str], Group] = {}
+        self._away = 0
+        self._touched: dict[str, bool] = {}
+        """Users whose presence changed in this turn, and whether they were present before it."""
 
     def audience(self, spelling: str) -> Iterable[str]:
         """Return the ids of the legs subscribed under `spelling`."""
-        return self._audience.get(spelling, ())
+        return [leg for group in self._groups.values() if group.spelling == spelling for leg in group.legs]
+
+    @property
+    def position(self) -> Position:
+        """The position of the newest event."""
+        return Position(self.tail.epoch, self.tail.offset)
+
+    # -- legs
 
     def attach(self, leg: Leg) -> list[Effect]:
         """Take in a new leg; it receives nothing before it subscribes."""
@@ -137,8 +134,11 @@ class Topic:
     def restore(self, leg: Leg) -> None:
         """Take back a leg that outlived the object's memory."""
         self.legs[leg.id] = leg
-        for spelling in leg.spellings:
-            self._audience.setdefault(spelling, {})[leg.id] = None
+        if leg.is_away:
+            self._away += 1
+        else:
+            for spelling in leg.spellings:
+                self._join(leg, spelling)
         if leg.state is not None:
             self.presence.restore(leg.connection.user, leg.connection.id, leg.state)
 
@@ -147,45 +147,47 @@ class Topic:
         leg = self.legs.pop(leg_id, None)
         if leg is None:
             return []
-        for spelling in leg.spellings:
-            self._leave_audience(spelling, leg_id)
+        if leg.is_away:
+            self._away -= 1
+        else:
+            for spelling in leg.spellings:
+                self._leave(leg, spelling)
         if leg.state is None:
             return []
-        change = self.presence.untrack(leg.connection.user, leg.connection.id)
-        return self._presence_effects(change, leg, now_ms)
+        return self._presence_effects(leg, self.presence.untrack, now_ms)
 
-    def subscribe(self, leg: Leg, spelling: str, now_ms: int, *, quiet: bool = False) -> list[Effect]:
+    def away(self, leg: Leg) -> list[Effect]:
+        """The leg's client is away: send it nothing, and keep what is said in the tail."""
+        if leg.is_away:
+            return []
+        for spelling in leg.spellings:
+            self._leave(leg, spelling)
+        leg.is_away = True
+        self._away += 1
+        return [Remember(leg.id, leg.attachment())]
+
+    # -- subscriptions
+
+    def subscribe(
+        self, leg: Leg, spelling: str, now_ms: int, *, quiet: bool = False, options: Options | None = None
+    ) -> list[Effect]:
         """Deliver the topic to `leg` under `spelling`; `quiet` for a subscription the client already knows of.
 
         Raises:
             RealtimeError: TOO_MANY_TOPICS, the leg has enough spellings; TOO_BIG, they do not fit beside its state.
         """
-        effects: list[Effect] = []
-        if spelling not in leg.spellings:
-            if len(leg.spellings) >= self._max_spellings:
-                raise RealtimeError(
-                    Code.TOO_MANY_TOPICS, f"one topic can be subscribed under {self._max_spellings} spellings", "topic"
-                )
-            leg.spellings[spelling] = None
-            try:
-                effects.append(_remember(leg))
-            except RealtimeError:
-                del leg.spellings[spelling]
-                raise
-            self._audience.setdefault(spelling, {})[leg.id] = None
+        effects = self._enter(leg, spelling, options)
+        is_v1 = options is not None and options.get("v") == 1
         if not quiet:
-            effects.append(Reply(leg.id, subscribed_frame(spelling)))
-        members = self.presence.snapshot()
-        if members or self.presence.was_used:
-            effects.append(Reply(leg.id, self._sync(spelling, members, now_ms)))
+            frame = v1.subscribed(spelling, self.position) if is_v1 else subscribed_frame(spelling)
+            effects.append(Reply(leg.id, frame))
+        effects += self._told_presence(leg, spelling, now_ms)
         return effects
 
     def resume(
-        self, leg: Leg, spellings: Iterable[str], mark: str, source: str | None, missed: Iterable[Message], now_ms: int
+        self, leg: Leg, spellings: Mapping[str, Options | None], missed: Iterable[Entry], now_ms: int
     ) -> list[Effect]:
-        """Subscribe a returning reader; what the leg `source` was told until here was told it, or will be.
-
-        `missed` are stored messages, oldest first, that `source` could not hold.
+        """Subscribe a returning reader and tell it what it missed.
 
         Raises:
             RealtimeError: As `subscribe`.
@@ -194,31 +196,48 @@ class Topic:
         fresh = [spelling for spelling in spellings if spelling not in leg.spellings]
         try:
             for spelling in fresh:
-                joined = self.subscribe(leg, spelling, now_ms, quiet=True)
-                effects += [effect for effect in joined if isinstance(effect, Remember)]
+                effects += self._enter(leg, spelling, spellings[spelling])
         except RealtimeError:
             for spelling in fresh:
-                leg.spellings.pop(spelling, None)
-                self._leave_audience(spelling, leg.id)
+                if spelling in leg.spellings:
+                    self._leave(leg, spelling)
+                    del leg.spellings[spelling]
             raise
-        # To the old leg first: its end of the tape is then known when the new leg's mark arrives.
-        effects += [Reply(name, leg_mark(mark)) for name in (source, leg.id) if name is not None]
-        for message in missed:
-            kind, rest = _stored_rest(message, self._room_of(fresh))
-            effects += [Reply(leg.id, addressed(kind, spelling, rest)) for spelling in fresh]
+        groups = [self._group(leg, spelling) for spelling in fresh]
+        for entry in missed:
+            texts = [group.frame(entry) for group in groups]
+            effects += [Reply(leg.id, text) for text in texts if text is not None]
         return effects
+
+    def catch_up(self, leg: Leg, spelling: str, since: Position, missed: list[Entry], reason: str) -> list[Effect]:
+        """Tell a subscriber whether everything after `since` is there (`reason` is empty), and what is."""
+        group = self._group(leg, spelling)
+        frames = [frame for entry in missed if (frame := group.frame(entry)) is not None]
+        if reason:
+            verdict = v1.gap(spelling, since, self.position, reason, len(frames))
+        else:
+            verdict = v1.recovered(spelling, self.position, len(frames))
+        return [Reply(leg.id, text) for text in (verdict, *frames)]
+
+    def sync(self, leg: Leg, spellings: Iterable[str], now_ms: int) -> list[Effect]:
+        """Tell a leg who is present."""
+        return [effect for spelling in spellings for effect in self._told_presence(leg, spelling, now_ms)]
 
     def unsubscribe(self, leg: Leg, spelling: str, now_ms: int) -> list[Effect]:
         """Stop delivering to `leg` under `spelling`; without any subscription left it is no longer present either."""
         if spelling not in leg.spellings:
             return []
+        self._leave(leg, spelling)
         del leg.spellings[spelling]
-        self._leave_audience(spelling, leg.id)
         if leg.spellings or leg.state is None:
             return [Remember(leg.id, leg.attachment())]
         return self.untrack(leg, now_ms)
 
-    def publish(self, publication: Publication, sender: Leg | None, now_ms: int) -> list[Effect]:
+    # -- what is said
+
+    def publish(
+        self, publication: Publication, sender: Leg | None, now_ms: int, *, is_v1: bool = False
+    ) -> list[Effect]:
         """Say something on the topic, store it if asked, acknowledge it to the sender.
 
         A repeated id of the same user is acknowledged as the first time and otherwise has no effect.
@@ -226,26 +245,62 @@ class Topic:
         user_id = sender.connection.user_id if sender is not None else publication.user_id
         earlier = self.history.repeated(user_id, publication.id)
         if earlier is not None:
-            return [_ack(sender.id, earlier, repeated=True)] if sender is not None else []
+            return [_ack(sender.id, earlier, is_v1, repeated=True)] if sender is not None else []
         effects: list[Effect] = []
+        history, tail = self.history, self.tail
         if publication.persist:
-            message = self.history.append(
+            message = history.append(
                 id=publication.id, user_id=user_id, event=publication.event, data=publication.data, now_ms=now_ms
             )
             effects.append(Store(message))
-            receipt = Receipt(message.id, message.created_at, message.position)
+            receipt = Receipt(message.id, message.created_at, message.position, is_stored=True)
         else:
-            receipt = Receipt(publication.id or "", now_ms)
+            receipt = Receipt(publication.id or "", now_ms, history.pass_by())
+            tail.is_mixed = True
+        tail.offset = history.offset
         if publication.id is not None:
-            self.history.remember(user_id, receipt)
-        rest = _rest(publication, user_id, receipt)
-        but = sender.id if sender is not None and not self._echo else None
-        kind = "event" if publication.kind == "event" else "chat_message"
-        if self._audience:
-            effects.append(Broadcast(self._spelled(kind, rest), but))
+            history.remember(user_id, receipt)
+        entry = Entry(
+            tail.tails.next_order(),
+            "event" if publication.kind == "event" else "chat_message",
+            rest_of(publication, user_id, receipt),
+            now_ms,
+            publication.event,
+            history.epoch,
+            history.offset,
+            publication.persist,
+            sender.id if sender is not None and not self._echo else None,
+        )
+        effects += self._said(entry)
         if sender is not None and receipt.id:
-            effects.append(_ack(sender.id, receipt))
+            effects.append(_ack(sender.id, receipt, is_v1))
         return effects
+
+    def tell_changes(self, events: Iterable[TableEvent], now_ms: int = 0) -> list[Effect]:
+        """Tell all subscribers of the topic's row changes, in order."""
+        effects: list[Effect] = []
+        tail = self.tail
+        for event in events:
+            if event.epoch:
+                tail.epoch, tail.offset = event.epoch, event.offset
+            order = tail.tails.next_order()
+            entry = Entry(order, event.kind, event.rest, now_ms, "", event.epoch, event.offset, True)
+            effects += self._said(entry)
+        return effects
+
+    def _said(self, entry: Entry) -> list[Effect]:
+        """Keep what is said for those who are away, and say it to those who are there."""
+        if not self._groups:
+            if self._away:
+                self.tail.add(entry, self.max_tail_bytes)
+            else:
+                self.tail.skip(entry.order)
+            return []
+        self.tail.add(entry, self.max_tail_bytes)
+        frames = [(group, text) for group in self._groups.values() if (text := group.frame(entry)) is not None]
+        return [Broadcast(tuple(frames), entry.but)] if frames else []
+
+    # -- presence
 
     def track(self, leg: Leg, state: Mapping[str, Any], now_ms: int) -> list[Effect]:
         """Make the leg's user present with `state`.
@@ -259,57 +314,133 @@ class Topic:
         except RealtimeError:
             leg.state = before
             raise
-        change = self.presence.track(leg.connection.user, leg.connection.id, state)
-        return [remember, *self._presence_effects(change, leg, now_ms)]
+        return [
+            remember,
+            *self._presence_effects(leg, lambda user, name: self.presence.track(user, name, state), now_ms),
+        ]
 
     def untrack(self, leg: Leg, now_ms: int) -> list[Effect]:
         """End the leg's presence."""
         leg.state = None
-        change = self.presence.untrack(leg.connection.user, leg.connection.id)
-        return [Remember(leg.id, leg.attachment()), *self._presence_effects(change, leg, now_ms)]
+        return [Remember(leg.id, leg.attachment()), *self._presence_effects(leg, self.presence.untrack, now_ms)]
 
-    def tell_changes(self, events: Iterable[TableEvent]) -> list[Effect]:
-        """Tell all subscribers of the topic's row changes, in order."""
-        if not self._audience:
+    def identify(self, leg: Leg, connection: Connection, now_ms: int) -> list[Effect]:
+        """A leg's client may do more or less from now on, and may be another user."""
+        state, moved = leg.state, connection.user != leg.connection.user
+        effects = self.untrack(leg, now_ms) if moved and state is not None else []
+        leg.connection = connection
+        if moved and state is not None:
+            return [*effects, *self.track(leg, state, now_ms)]
+        return [_remember(leg)]
+
+    def presence_told(self) -> list[Effect]:
+        """Tell flarelet-v1 subscribers what became of presence in this turn, in one diff."""
+        touched, self._touched = self._touched, {}
+        diff = self.presence.diff(touched)
+        if diff is None:
             return []
-        effects: list[Effect] = []
-        for event in events:
-            if event.kind == "resync":
-                # A new type must not carry `topic`, see protocol.
-                frames = [(name, f'{{"type":"resync","channel":{dumps(name)}{event.rest}') for name in self._audience]
-                effects.append(Broadcast(tuple(frames)))
-            else:
-                effects.append(Broadcast(self._spelled("db_change", event.rest)))
-        return effects
+        self.tail.version += 1
+        occupancy = self.presence.occupancy()
+        frames: list[tuple[Group, str]] = []
+        for group in self._groups.values():
+            if group.presence == "full":
+                text = v1.presence_diff(group.spelling, self.tail.epoch, self.tail.version, diff, occupancy)
+                frames.append((group, text))
+            elif group.presence == "occupancy":
+                frames.append((group, v1.occupancy(group.spelling, self.tail.epoch, self.tail.version, occupancy)))
+        return [Broadcast(tuple(frames))] if frames else []
 
-    def _room_of(self, spellings: list[str]) -> str:
-        """Return a chat room's bare id; the log does not keep how its members called it."""
-        return spellings[0].split("/")[1] if spellings and spellings[0].count("/") else ""
+    def answer_presence(self, leg: Leg, spelling: str, id: str | None) -> list[Effect]:
+        """Answer who is present."""
+        return [
+            *self.presence_told(),
+            Reply(
+                leg.id,
+                v1.presence_snapshot(
+                    spelling,
+                    self.tail.epoch,
+                    self.tail.version,
+                    self.presence.snapshot(),
+                    self.presence.occupancy(),
+                    id=id,
+                ),
+            ),
+        ]
 
-    def _spelled(self, kind: str, rest: str) -> tuple[tuple[str, str], ...]:
-        return tuple([(spelling, addressed(kind, spelling, rest)) for spelling in self._audience])
-
-    def _presence_effects(self, change: PresenceChange | None, leg: Leg, now_ms: int) -> list[Effect]:
+    def _presence_effects(
+        self, leg: Leg, move: Callable[[str, str], PresenceChange | None], now_ms: int
+    ) -> list[Effect]:
+        user = leg.connection.user
+        was_there, was_due = user in self.presence, bool(self._touched)
+        change = move(user, leg.connection.id)
         if change is None:
             return []
+        self._touched.setdefault(user, was_there)
         moved = PresenceMoved(leg.connection, change)
-        if not self._audience:
-            return [moved]
+        due: list[Effect] = [] if was_due else [PresenceDue()]
         rest = event_rest(
             EVENT_NAMES[change.verb], dumps(change.data()), user_id=change.user, timestamp=now_ms, id=None
         )
-        return [Broadcast(self._spelled("event", rest)), moved]
+        entry = Entry(self.tail.tails.next_order(), "presence", rest, now_ms)
+        return [*self._said(entry), moved, *due]
 
-    def _sync(self, spelling: str, members: list[dict[str, Any]], now_ms: int) -> str:
+    def _told_presence(self, leg: Leg, spelling: str, now_ms: int) -> list[Effect]:
+        """Return what a new subscriber is told of who is present."""
+        how = self._group(leg, spelling).presence
+        if how == "none":
+            return []
+        told = self.presence_told()
+        epoch, version, occupancy = self.tail.epoch, self.tail.version, self.presence.occupancy()
+        if how == "occupancy":
+            return [*told, Reply(leg.id, v1.occupancy(spelling, epoch, version, occupancy))]
+        members = self.presence.snapshot()
+        if how == "full":
+            return [*told, Reply(leg.id, v1.presence_snapshot(spelling, epoch, version, members, occupancy))]
+        if not (members or self.presence.was_used):
+            return told
         rest = event_rest(EVENT_NAMES["sync"], dumps({"users": members}), user_id=None, timestamp=now_ms, id=None)
-        return addressed("event", spelling, rest)
+        return [*told, Reply(leg.id, addressed("event", spelling, rest))]
 
-    def _leave_audience(self, spelling: str, leg_id: str) -> None:
-        legs = self._audience.get(spelling)
-        if legs is not None:
-            legs.pop(leg_id, None)
-            if not legs:
-                del self._audience[spelling]
+    # -- groups
+
+    def _enter(self, leg: Leg, spelling: str, options: Options | None) -> list[Effect]:
+        """Put the leg under a spelling, or change how it follows it."""
+        if spelling in leg.spellings:
+            if leg.spellings[spelling] == options:
+                return []
+            self._leave(leg, spelling)
+        elif len(leg.spellings) >= self._max_spellings:
+            raise RealtimeError(
+                Code.TOO_MANY_TOPICS, f"one topic can be subscribed under {self._max_spellings} spellings", "topic"
+            )
+        leg.spellings[spelling] = options
+        try:
+            remember = _remember(leg)
+            self._join(leg, spelling)
+        except RealtimeError:
+            del leg.spellings[spelling]
+            raise
+        return [remember]
+
+    def _join(self, leg: Leg, spelling: str) -> None:
+        options = leg.spellings[spelling]
+        key = group_key(spelling, options)
+        group = self._groups.get(key)
+        if group is None:
+            lens = None if options is None or self._lens is None else self._lens(leg, options)
+            group = self._groups[key] = Group(spelling, options, lens)
+        group.legs[leg.id] = None
+
+    def _leave(self, leg: Leg, spelling: str) -> None:
+        key = group_key(spelling, leg.spellings[spelling])
+        group = self._groups.get(key)
+        if group is not None:
+            group.legs.pop(leg.id, None)
+            if not group.legs:
+                del self._groups[key]
+
+    def _group(self, leg: Leg, spelling: str) -> Group:
+        return self._groups[group_key(spelling, leg.spellings[spelling])]
 
 
 def _remember(leg: Leg) -> Remember:
@@ -320,43 +451,12 @@ def _remember(leg: Leg) -> Remember:
     return Remember(leg.id, attachment)
 
 
-def _ack(leg_id: str, receipt: Receipt, *, repeated: bool = False) -> Reply:
+def _ack(leg_id: str, receipt: Receipt, is_v1: bool, *, repeated: bool = False) -> Reply:
     fields: dict[str, object] = {"timestamp": receipt.timestamp}
-    if receipt.position is not None:
-        fields |= {"persisted": True, "epoch": receipt.position.epoch, "offset": receipt.position.offset}
+    if receipt.is_stored:
+        fields["persisted"] = True
+    if receipt.position is not None and (receipt.is_stored or is_v1):
+        fields |= {"epoch": receipt.position.epoch, "offset": receipt.position.offset}
     if repeated:
         fields["duplicate"] = True
     return Reply(leg_id, ack_frame(receipt.id, fields))
-
-
-def _stored_rest(message: Message, room_id: str) -> tuple[str, str]:
-    """Return the kind and the rest of the frame that a stored message once was."""
-    chat = message.event == "chat_message" and message.data.startswith('{"text":')
-    publication = Publication(
-        message.event, message.data, kind="chat" if chat else "event", room_id=room_id if chat else ""
-    )
-    receipt = Receipt(message.id, message.created_at, message.position)
-    return "chat_message" if chat else "event", _rest(publication, message.user_id, receipt)
-
-
-def _rest(publication: Publication, user_id: str | None, receipt: Receipt) -> str:
-    extra = ""
-    if receipt.position is not None:
-        extra = f',"epoch":{dumps(receipt.position.epoch)},"offset":{receipt.position.offset}'
-    if publication.kind == "chat":
-        return chat_rest(
-            publication.room_id,
-            publication.data,
-            user_id=user_id,
-            timestamp=receipt.timestamp,
-            id=receipt.id,
-            extra=extra,
-        )
-    return event_rest(
-        publication.event,
-        publication.data,
-        user_id=user_id,
-        timestamp=receipt.timestamp,
-        id=receipt.id or None,
-        extra=extra,
-    )

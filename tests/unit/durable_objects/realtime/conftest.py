@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from d1.changes import Commit, RowChange
+from d1.changes import Commit, Gap, Replay, RowChange
 from durable_objects.host import Host, ObjectClass
 from durable_objects.realtime.binding import Realtime
 from durable_objects.realtime.core.settings import RealtimeSettings
@@ -39,6 +39,9 @@ class Tables:
 
     names: set[str] = field(default_factory=lambda: {"orders"})
     watched: list[str] = field(default_factory=list)
+    epoch: str = "d1"
+    log: list[Commit] = field(default_factory=list)
+    dropped: int = 0
 
     async def watch(self, table: str) -> str | None:
         await asyncio.sleep(0)
@@ -47,6 +50,22 @@ class Tables:
 
     def unwatch(self, table: str) -> None:
         self.watched.remove(table)
+
+    def position(self) -> tuple[str, int]:
+        return self.epoch, max([change.seq for commit in self.log for change in commit.changes], default=0)
+
+    async def changes_since(self, table: str, epoch: str, offset: int) -> Replay:
+        await asyncio.sleep(0)
+        now = self.position()[1]
+        if epoch != self.epoch:
+            return Replay(self.epoch, now, (), Gap(0, now, "epoch"))
+        commits = [
+            Commit(commit.txn, commit.database, kept, commit.at_ms)
+            for commit in self.log
+            if (kept := tuple(each for each in commit.changes if each.table == table and each.seq > offset))
+        ]
+        gap = Gap(offset, self.dropped, "dropped") if offset < self.dropped else None
+        return Replay(self.epoch, now, tuple(commits), gap)
 
     async def query(self, sql: str, params: Sequence[object]) -> dict[str, object]:
         if "SELECT" not in sql:
@@ -136,7 +155,10 @@ class World:
         await self.host.evict(namespace, namespace.idFromName(topic), close_sockets=False)
 
     def commit(self, *changes: RowChange, txn: int = 1) -> None:
-        self.realtime.table_changes(Commit(txn, "DB", changes, NOW))
+        commit = Commit(txn, "DB", changes, self.clock.now_ms())
+        if self.tables is not None:
+            self.tables.log.append(commit)
+        self.realtime.table_changes(commit)
 
     async def close(self) -> None:
         await self.realtime.close()

@@ -104,7 +104,7 @@ async def test_a_client_that_subscribes_by_itself_is_told_once(start: Any):
     assert await again.quiet() == []
 
 
-async def test_a_full_tape_is_continued_from_history(start: Any):
+async def test_what_a_tail_does_not_hold_comes_from_history(start: Any):
     world = await start(max_session_bytes=400)
     ann, bob = await world.connect(ANN), await world.connect("?userId=bob")
     await ann.subscribe("chat/x")
@@ -120,14 +120,16 @@ async def test_a_full_tape_is_continued_from_history(start: Any):
     assert (await again.next())["data"] == 8
 
 
-async def test_a_full_tape_of_a_table_ends_in_a_resync(start: Any, tables: Any):
-    world = await start(tables=tables, max_session_bytes=1)
+async def test_changes_that_the_log_of_a_table_dropped_end_in_a_resync(start: Any, tables: Any):
+    world = await start(tables=tables)
     ann, bob = await world.connect(ANN), await world.connect("?userId=bob")
     await ann.subscribe("orders")
     await bob.subscribe("orders")
     ann.abort()
     world.commit(RowChange(1, "INSERT", "orders", {"id": 1}, None))
     await bob.next()
+    tables.dropped = 1
+    tables.log.clear()
     again = await world.connect(ANN)
     told = await again.next()
     assert (told["type"], told["channel"]) == ("resync", "orders")

@@ -23,7 +23,7 @@ class Topic:
         self.ports: list[Any] = []
         self.closed_with: list[int] = []
 
-    async def expect_leg(self, attachment: str, keep: int) -> None:
+    async def expect_leg(self, attachment: str, limits: object) -> None:
         """Accept everybody."""
 
     async def fetch(self, url: str, headers: dict[str, str]) -> Any:
@@ -64,6 +64,7 @@ def link_to(topic: Topic, client: Client, **limits: int) -> Link:
         clock=SimpleNamespace(now_ms=lambda: 5),
         new_id=lambda: "leg",
         stub=lambda name: topic,
+        limits=lambda name: {},
     )
     return Link(directory, client, TopicName("a/b"))  # type: ignore[arg-type]
 

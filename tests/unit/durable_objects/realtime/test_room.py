@@ -4,8 +4,8 @@ import asyncio
 from typing import Any
 
 from durable_objects.realtime.core.access import Connection
+from durable_objects.realtime.core.audience import Leg
 from durable_objects.realtime.core.settings import TopicClass
-from durable_objects.realtime.core.topic import Leg
 from durable_objects.realtime.topic_object import TopicObject
 
 
@@ -30,7 +30,7 @@ async def test_a_connection_that_floods_a_waiting_hook_is_told_and_loses_only_th
 async def test_a_leg_comes_in_once_for_each_announcement(world: Any):
     stub = world.namespaces["TopicObject"].getByName("a/b")
     headers = {"Upgrade": "websocket", "x-flarelet-leg": "leg-1"}
-    await stub.expect_leg(Leg("leg-1", Connection("c")).attachment(), 10)
+    await stub.expect_leg(Leg("leg-1", Connection("c")).attachment(), {"count": 10})
     assert (await stub.fetch("http://topic/", headers=headers)).status == 101
     assert (await stub.fetch("http://topic/", headers=headers)).status == 403
 
@@ -39,7 +39,7 @@ async def test_announcements_that_are_never_used_are_forgotten(world: Any, monke
     monkeypatch.setattr("durable_objects.realtime.room._MAX_TICKETS", 2)
     stub = world.namespaces["TopicObject"].getByName("a/b")
     for number in range(3):
-        await stub.expect_leg(Leg(f"leg-{number}", Connection("c")).attachment(), 10)
+        await stub.expect_leg(Leg(f"leg-{number}", Connection("c")).attachment(), {"count": 10})
     statuses = [
         (await stub.fetch("http://t/", headers={"Upgrade": "websocket", "x-flarelet-leg": f"leg-{number}"})).status
         for number in range(3)

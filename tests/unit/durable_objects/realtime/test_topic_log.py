@@ -8,7 +8,7 @@ import pytest
 
 from durable_objects.host import Host, ObjectClass
 from durable_objects.realtime.core.history import History
-from durable_objects.realtime.topic_log import TopicLog
+from durable_objects.realtime.topic_log import Retention, TopicLog
 from workers.entrypoints import DurableObject
 
 
@@ -30,9 +30,8 @@ async def storage(tmp_path: Path) -> AsyncIterator[Any]:
 def fill(log: TopicLog, count: int, keep: int = 100) -> History:
     history = History("e1")
     for number in range(count):
-        log.append(
-            history.append(id=None, user_id=None, event="e", data=str(number), now_ms=1_700_000_000_000), keep=keep
-        )
+        message = history.append(id=None, user_id=None, event="e", data=str(number), now_ms=1_700_000_000_000)
+        log.append(message, Retention(keep))
     return history
 
 
@@ -44,7 +43,7 @@ async def test_an_untouched_topic_has_no_messages_and_no_table(storage: Any):
 async def test_messages_come_back_as_they_were_newest_first(storage: Any):
     log = TopicLog(storage)
     message = History("e1").append(id="ä", user_id="u", event="é", data='{"x":1}', now_ms=1_700_000_000_000)
-    log.append(message, keep=5)
+    log.append(message, Retention(5))
     assert log.newest(10) == [message]
     assert isinstance(log.newest(1)[0].created_at, int)
 

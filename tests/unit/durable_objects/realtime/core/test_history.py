@@ -26,7 +26,7 @@ def test_a_stored_log_is_continued_where_it_ends():
     stored = [append(old, 10, "a"), append(old, 10, "b")]
     history = History("new")
     history.continue_from(reversed(stored))
-    assert history.repeated("u", "a") == Receipt("a", 10, Position("e1", 1))
+    assert history.repeated("u", "a") == Receipt("a", 10, Position("e1", 1), is_stored=True)
     following = append(history, 1)
     assert (following.position, following.created_at) == (Position("e1", 3), 12)
 

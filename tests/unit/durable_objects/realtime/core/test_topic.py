@@ -6,19 +6,12 @@ from typing import Any
 import pytest
 
 from durable_objects.realtime.core.access import Connection
+from durable_objects.realtime.core.audience import Leg
 from durable_objects.realtime.core.codes import RealtimeError
 from durable_objects.realtime.core.history import History
+from durable_objects.realtime.core.publication import Publication
 from durable_objects.realtime.core.table_events import TableEvent
-from durable_objects.realtime.core.topic import (
-    Broadcast,
-    Leg,
-    PresenceMoved,
-    Publication,
-    Remember,
-    Reply,
-    Store,
-    Topic,
-)
+from durable_objects.realtime.core.topic import Broadcast, PresenceMoved, Remember, Reply, Store, Topic
 
 
 def room(**options: Any) -> Topic:
@@ -44,7 +37,7 @@ def heard(topic: Topic, effects: list[Any]) -> dict[str, list[tuple[str, str]]]:
         if isinstance(effect, Reply):
             targets = [(effect.leg, effect.text)]
         elif isinstance(effect, Broadcast):
-            targets = [(leg, text) for name, text in effect.frames for leg in topic.audience(name) if leg != effect.but]
+            targets = [(leg, text) for group, text in effect.frames for leg in group.legs if leg != effect.but]
         else:
             continue
         for leg, text in targets:
