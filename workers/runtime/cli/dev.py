@@ -14,8 +14,10 @@ from pathlib import Path
 
 import click
 
+from durable_objects.clock import SystemClock
 from workers.runtime.app import App, StateError
 from workers.runtime.cli import banner, debugger
+from workers.runtime.cli.crons import fire_crons
 from workers.runtime.cli.keys import Keys, clear_screen, open_in_browser
 from workers.runtime.cli.mistake import serving_mistake
 from workers.runtime.cli.request_log import RequestLog
@@ -49,6 +51,9 @@ class DevOptions:
     verbose: bool = False
     quiet: bool = False
     reload: bool = True
+    others: tuple[Path, ...] = ()
+    test_scheduled: bool = False
+    fire_crons: bool = False
 
 
 def run(options: DevOptions) -> int:
@@ -147,6 +152,7 @@ class _Dev:
         self._loop = asyncio.get_running_loop()
         self._bell = Bell()
         self._url = ""
+        self._clock = SystemClock()
         self._noticed: float | None = None  # when the last change was
         self._space: ModuleSpace | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -185,10 +191,11 @@ class _Dev:
     async def _serve_once(self) -> None:
         options, watch = self._options, self._watch
         if watch is not None:
-            watch.follow([options.config.parent / "src"])
+            watch.follow([])
         project = load(options.config, options.environment, options.variables)
-        if watch is not None and project.main is not None:
-            watch.follow([project.main.parent])
+        others = [_load_other(path, options) for path in options.others]
+        if watch is not None:
+            watch.follow([one.main.parent for one in (project, *others) if one.main is not None])
         # Before the state is opened: of two servers in one folder, the second should name the port, not the lock.
         listener = self._address.listen(project)
         async with (
@@ -199,7 +206,10 @@ class _Dev:
                 outbound=outbound.fetch,
                 pages=is_loopback(listener.host),
                 after=self._space,
+                test_scheduled=options.test_scheduled,
+                others=others,
             ) as app,
+            asyncio.TaskGroup() as tasks,
         ):
             self._space = app.space
             for warning in app.warnings:
@@ -211,7 +221,11 @@ class _Dev:
                 banner.show(app, edge.url, keys=self._keys.active, again_after_s=took_s)
                 if watch is not None:
                     watch.follow_too(app.source_folders)
-                if await self._changed():
+                firing = tasks.create_task(fire_crons(app, self._clock)) if options.fire_crons else None
+                changed = await self._changed()
+                if firing is not None:
+                    firing.cancel()
+                if changed:
                     edge.patience_s = app.patience_s = _RELOAD_PATIENCE_S  # a page that streams would hold up the rest
                 self._requests.flush()
 
@@ -236,6 +250,14 @@ class _Dev:
             click.echo("Waiting for a change.")
             await self._changed()
             self._requests.flush()
+
+
+def _load_other(path: Path, options: DevOptions) -> Project:
+    """Load a further Worker; the chosen environment counts for it if it has one of that name."""
+    project = load(path)
+    if options.environment is not None and options.environment in project.settings.env:
+        return load(path, options.environment)
+    return project
 
 
 def _spare_the_collector() -> None:

@@ -44,23 +44,32 @@ def _variables(_context: click.Context, _parameter: click.Parameter, given: tupl
 
 @cli.command()
 @click.option(
-    "-c", "--config", type=click.Path(path_type=Path), help="Configuration file, or the folder that holds it."
+    "-c",
+    "--config",
+    "configs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Configuration file, or the folder that holds it. Further ones are Workers that the first is bound to.",
 )
 @click.option("-e", "--env", "environment", help="Environment of the configuration file to run.")
 @click.option("--ip", help="Address to listen on (default 127.0.0.1).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 8787; 0 picks a free one).")
 @click.option("--persist-to", type=click.Path(path_type=Path), help="Folder for state (default .wrangler/state).")
 @click.option("--var", "variables", multiple=True, callback=_variables, help="A text variable, NAME:VALUE. Repeatable.")
+@click.option("--test-scheduled", is_flag=True, help="Run the scheduled handler for a request of /__scheduled.")
+@click.option("--fire-crons", is_flag=True, help="Run the scheduled handler at the times of [triggers] crons (UTC).")
 @click.option("--reload/--no-reload", default=True, help="Start again when source or configuration change (default).")
 @click.option("--verbose", is_flag=True, help="Show tracebacks and debug messages.")
 @click.option("--quiet", is_flag=True, help="Do not show a line for each request.")
 def dev(
-    config: Path | None,
+    configs: tuple[Path, ...],
     environment: str | None,
     ip: str | None,
     port: int | None,
     persist_to: Path | None,
     variables: dict[str, str],
+    test_scheduled: bool,
+    fire_crons: bool,
     reload: bool,
     verbose: bool,
     quiet: bool,
@@ -70,12 +79,15 @@ def dev(
     from workers.runtime.cli.dev import DevOptions, run
 
     options = DevOptions(
-        config=config or Path.cwd(),
+        config=configs[0] if configs else Path.cwd(),
+        others=configs[1:],
         environment=environment,
         ip=ip,
         port=port,
         persist_to=persist_to,
         variables=variables,
+        test_scheduled=test_scheduled,
+        fire_crons=fire_crons,
         reload=reload,
         verbose=verbose,
         quiet=quiet,
