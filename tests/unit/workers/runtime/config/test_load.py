@@ -195,8 +195,7 @@ def test_the_local_id_of_a_database_is_chosen_as_wrangler_does(tmp_path: Path) -
 
 
 def test_settings_that_have_no_effect_yet_are_warned_of(tmp_path: Path) -> None:
-    text = '[dev]\nlocal_protocol = "https"\n[assets]\ndirectory = "public"\n'
+    text = '[dev]\nlocal_protocol = "https"\n'
     assert load(write(tmp_path, text)).warnings == (
         "wrangler.toml: dev.local_protocol: https is not served yet; the server speaks http",
-        "wrangler.toml: assets.directory: static files are not served yet",
     )
