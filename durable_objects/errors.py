@@ -6,6 +6,7 @@ JsException
 |-- CommitFailed         the implicit transaction was rolled back and the object reset
 |   `-- ConstraintsLeftViolated
 |-- StorageError         SQLite refused (plain JavaScript `Error`)
+|   `-- UnreadableValue  what is stored under a key has no Python value
 `-- ReceiverHasNoMethod  (a TypeError) no such RPC method
 """
 
@@ -20,6 +21,7 @@ __all__ = [
     "ObjectReset",
     "ReceiverHasNoMethod",
     "StorageError",
+    "UnreadableValue",
 ]
 
 
@@ -59,6 +61,13 @@ class ConstraintsLeftViolated(CommitFailed):
 
 class StorageError(JsException):
     """SQLite refused a statement or a value."""
+
+
+class UnreadableValue(StorageError):
+    """JavaScript stored something under a key that Python cannot express, or the bytes are damaged."""
+
+    def __init__(self, key: str, problem: Exception) -> None:
+        super().__init__(f'The value of the key "{key}" cannot be read: {problem}.')
 
 
 class ReceiverHasNoMethod(JsTypeError):

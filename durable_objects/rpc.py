@@ -23,9 +23,20 @@ from durable_objects.methods import reach
 from workers.blob import Blob
 from workers.compat import background
 from workers.compat import web as js
+from workers.compat.deep import deeply
 from workers.compat.js_string import js_string, whole
-from workers.compat.proxies import JsDict, JsException, JsNull, JsProxy, JsTypeError, PyProxy, error_parts
-from workers.compat.structured_clone import DataCloneError
+from workers.compat.proxies import (
+    JsDict,
+    JsException,
+    JsNull,
+    JsProxy,
+    JsTypeError,
+    MemberList,
+    PairList,
+    PyProxy,
+    error_parts,
+)
+from workers.compat.structured_clone import DataCloneError, error_facts
 from workers.compat.websocket import WebSocket, current_owner
 from workers.entrypoints import RpcTarget
 from workers.formdata import FormData
@@ -37,7 +48,6 @@ __all__ = ["Link", "Member", "RpcPromise", "TargetStub", "clone", "cross", "send
 _ATOMS = frozenset({str, int, bool, type(None)})
 _BY_REFERENCE = (Request, FetchResponse, Blob, FormData)
 _FUNCTIONS = (PyProxy, types.FunctionType, types.MethodType, types.BuiltinFunctionType, functools.partial)
-_DEEPEST = 200
 _DISPOSED = "RPC stub used after being disposed."
 
 
@@ -369,16 +379,15 @@ def clone(value: Any) -> Any:
     """
     if value.__class__ in _ATOMS:
         return value
-    return _Copier().copy(value)
+    return deeply(lambda: _Copier().copy(value))
 
 
 class _Copier:
     """One structured clone: shared and cyclic references stay so."""
 
-    __slots__ = ("_done", "depth")
+    __slots__ = ("_done",)
 
     def __init__(self) -> None:
-        self.depth = 0
         self._done: dict[int, Any] = {}
 
     def copy(self, value: Any) -> Any:
@@ -388,23 +397,14 @@ class _Copier:
         known = self._done.get(id(value))
         if known is not None:
             return known
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            raise DataCloneError(f"The value is nested more than {_DEEPEST} levels deep and cannot be cloned.")
-        try:
-            return self._copy_container(kind, value)
-        finally:
-            self.depth -= 1
-
-    def _copy_container(self, kind: type, value: Any) -> Any:
         if kind is float:
             return whole(value)
         if isinstance(value, Mapping):
             return self._copy_mapping(cast(object, value), cast("Mapping[Any, Any]", value))
         if isinstance(value, list):
-            items: list[Any] = []
+            items: list[Any] = value.__class__() if isinstance(value, (MemberList, PairList)) else []
             self._done[id(cast(object, value))] = items
-            items.extend(self.copy(item) for item in cast("list[Any]", value))
+            items += [self.copy(item) for item in cast("list[Any]", value)]
             return items
         if isinstance(value, (set, frozenset)):
             return {self.copy(item) for item in cast("Iterable[Any]", value)}
@@ -459,5 +459,9 @@ def _copy_live(value: Any) -> Any:
 
 def _copy_error(error: BaseException) -> JsException:
     name, message = error_parts(error)
+    _, _, cause, own = error_facts(error)
     kind = {"TypeError": JsTypeError}.get(name, JsException)
-    return kind(message, name=name, cause=getattr(error, "cause", None))
+    copied = kind(message, name=name, cause=None if cause is None else clone(cause))
+    copied.properties = {key: clone(item) for key, item in own.items()}
+    copied.__dict__.update(copied.properties)
+    return copied

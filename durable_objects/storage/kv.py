@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
+from durable_objects.errors import UnreadableValue
 from durable_objects.storage.files import ObjectFile, storage_error
 from durable_objects.storage.transaction import Transactions
 from workers.compat.js_string import js_string
@@ -104,6 +105,13 @@ def _limit(value: object) -> int | None:
     return limit
 
 
+def _read(key: str, stored: bytes) -> Any:
+    try:
+        return deserialize(stored)
+    except ValueError as error:
+        raise UnreadableValue(key, error) from None
+
+
 class KeyValue:
     """Synchronous access to the keys of one object."""
 
@@ -124,7 +132,7 @@ class KeyValue:
         if row is None:
             return None
         file.usage.rows_read += 1
-        return deserialize(row[0])
+        return _read(key, row[0])
 
     def get_many(self, keys: Iterable[str]) -> JsDict:
         """Return the values that exist, in key order."""
@@ -135,7 +143,7 @@ class KeyValue:
                 row = self._file.run("SELECT value FROM _cf_KV WHERE key = ?", (key,)).fetchone()
                 if row is not None:
                     self._file.usage.rows_read += 1
-                    found[key] = deserialize(row[0])
+                    found[key] = _read(key, row[0])
         return found
 
     def put(self, key: str, value: object) -> None:
@@ -175,7 +183,7 @@ class KeyValue:
         try:
             while (row := self._file.fetch(cursor)) is not None:
                 usage.rows_read += 1
-                yield row[0], deserialize(row[1])
+                yield row[0], _read(row[0], row[1])
         except sqlite3.Error as error:
             raise storage_error(error) from None
         finally:

@@ -23,6 +23,8 @@ __all__ = [
     "JsSet",
     "JsSyntaxError",
     "JsTypeError",
+    "MemberList",
+    "PairList",
     "PyProxy",
     "create_proxy",
     "error_parts",
@@ -307,6 +309,18 @@ class JsArray(list[Any]):
     def object_values(self) -> list[Any]:
         """`Object.values(self)`."""
         return list(self)
+
+
+class MemberList(JsArray):
+    """The members of a JavaScript Set that no Python set can hold, such as objects; stored again it is a Set."""
+
+    __slots__ = ()
+
+
+class PairList(JsArray):
+    """The (key, value) pairs of a JavaScript Map whose keys no dict can hold; stored again it is a Map."""
+
+    __slots__ = ()
 
 
 class JsSet(set[Any]):

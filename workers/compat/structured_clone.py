@@ -2,7 +2,8 @@
 
 Python -> JavaScript: None null, bool, str, int and float number (beyond 2^53 BigInt), dict Object, list Array, set Set,
 bytes Uint8Array, datetime Date, exception Error. Back: null and undefined None, Object and Map attribute dicts, buffers
-memoryview, Date a naive UTC datetime, whole numbers int.
+memoryview, Date a naive UTC datetime, whole numbers int; a Set or Map with objects for members or keys is a list of
+them (`MemberList`, `PairList`), which is written as what it was.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from workers.compat.deep import deeply
 from workers.compat.js_string import js_string
-from workers.compat.proxies import JsDict, JsException, JsMap, JsNull, JsTypeError
-from workers.compat.v8_reader import ERROR_TAGS, VIEW_FORMATS, deserialize
+from workers.compat.proxies import JsDict, JsException, JsMap, JsNull, JsTypeError, MemberList, PairList
+from workers.compat.v8_reader import ERROR_TAGS, HOST_ERROR, HOST_ERROR_NAMES, VIEW_FORMATS, deserialize
 
-__all__ = ["DataCloneError", "deserialize", "serialize"]
+__all__ = ["DataCloneError", "deserialize", "error_facts", "serialize"]
 
 _HEADER = b"\xff\x0f"
 _SAFE_INTEGER = 2**53 - 1
 _SMI_LIMIT = 2**30  # V8 writes the tag "I" only for small integers, everything else as a double
 _UTC = dt.timezone.utc  # noqa: UP017 - the name `datetime.UTC` would hide which module it is from
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=_UTC)
 _DOUBLE = struct.Struct("<d")
+_ERROR_FIELDS = frozenset({"name", "message", "cause", "properties", "stack"})
 
 
 _VIEW_TAGS = {letter: tag for tag, letter in VIEW_FORMATS.items()}
@@ -63,10 +67,15 @@ def serialize(value: object) -> bytes:
     Raises:
         DataCloneError: It holds something that cannot be cloned, such as a function.
         JsTypeError: It holds a tuple or bytearray, which the SDK refuses.
+        JsRangeError: It is nested some thousand levels deep.
     """
-    out = bytearray(_HEADER)
-    _write(out, value, _Seen())
-    return bytes(out)
+
+    def written() -> bytes:
+        out = bytearray(_HEADER)
+        _write(out, value, _Seen())
+        return bytes(out)
+
+    return deeply(written)
 
 
 def _varint(out: bytearray, number: int) -> None:
@@ -188,6 +197,17 @@ def _write_set(out: bytearray, value: Any, seen: _Seen) -> None:
     _varint(out, len(value))
 
 
+def _write_pairs(out: bytearray, value: Any, seen: _Seen) -> None:
+    if _is_reference(out, value, seen):
+        return
+    out += b";"
+    for key, item in value:
+        _write(out, key, seen)
+        _write(out, item, seen)
+    out += b":"
+    _varint(out, len(value) * 2)
+
+
 def _write_bytes(out: bytearray, value: Any, seen: _Seen) -> None:
     _write_view(out, value, value, ord("B"), seen)
 
@@ -214,20 +234,48 @@ def _write_view(out: bytearray, value: object, content: bytes, kind: int, seen: 
 def _write_date(out: bytearray, value: Any, seen: _Seen) -> None:
     if not _is_reference(out, value, seen):
         aware = value if value.tzinfo is not None else value.replace(tzinfo=_UTC)
+        microseconds = (aware - _EPOCH) // dt.timedelta(microseconds=1)
+        whole_ms = abs(microseconds) // 1000  # a Date cuts the rest off
         out += b"D"
-        out += _DOUBLE.pack(float(round(aware.timestamp() * 1000)))
+        out += _DOUBLE.pack(float(whole_ms if microseconds >= 0 else -whole_ms))
+
+
+def error_facts(error: BaseException) -> tuple[str, str, object, dict[str, object]]:
+    """Return name, message, cause and further own properties of an exception as JavaScript sees it.
+
+    Of a Python exception only the plain values among its attributes are told.
+    """
+    cause = getattr(error, "cause", None) or error.__cause__
+    if isinstance(error, JsException):
+        own = {key: item for key, item in error.__dict__.items() if key not in _ERROR_FIELDS}
+        return error.name, error.message, cause, own
+    own = {key: item for key, item in error.__dict__.items() if item.__class__ in _WRITERS and key[:1] != "_"}
+    return "Error", str(error), cause, own
 
 
 def _write_error(out: bytearray, value: Any, seen: _Seen) -> None:
     if _is_reference(out, value, seen):
         return
-    name, message = (value.name, value.message) if isinstance(value, JsException) else ("Error", str(value))
+    name, message, cause, own = error_facts(value)
+    if own or (name not in ERROR_TAGS and name != "Error"):  # V8's own form has no place for them
+        out += b"\\" + bytes([HOST_ERROR])
+        if name in HOST_ERROR_NAMES:
+            out.append(HOST_ERROR_NAMES.index(name))
+        else:
+            out.append(0)
+            _write_str(out, name, seen)
+        _write_str(out, message, seen)
+        _write_dict(out, {"stack": f"{name}: {message}", **({} if cause is None else {"cause": cause}), **own}, seen)
+        return
     out += b"r"
     out += ERROR_TAGS.get(name, b"")
     out += b"m"
     _write_str(out, message, seen)
     out += b"s"
     _write_str(out, f"{name}: {message}", seen)
+    if cause is not None:  # only after the stack: V8 wants it there
+        out += b"c"
+        _write(out, cause, seen)
     out += b"."
 
 
@@ -249,6 +297,8 @@ _WRITERS: dict[type, _Writer] = {
     JsMap: _write_map,
     set: _write_set,
     frozenset: _write_set,
+    MemberList: _write_set,
+    PairList: _write_pairs,
     bytes: _write_bytes,
     memoryview: _write_memoryview,
     dt.datetime: _write_date,

@@ -11,10 +11,19 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from workers.compat.deep import deeply
 from workers.compat.js_string import js_string, whole
-from workers.compat.proxies import JsDict, JsException, JsRangeError, JsSyntaxError, JsTypeError
+from workers.compat.proxies import (
+    JsDict,
+    JsException,
+    JsRangeError,
+    JsSyntaxError,
+    JsTypeError,
+    MemberList,
+    PairList,
+)
 
-__all__ = ["ERROR_TAGS", "VIEW_FORMATS", "deserialize"]
+__all__ = ["ERROR_TAGS", "HOST_ERROR", "HOST_ERROR_NAMES", "VIEW_FORMATS", "deserialize"]
 
 _DOUBLE = struct.Struct("<d")
 ERROR_TAGS = {
@@ -27,8 +36,9 @@ ERROR_TAGS = {
 }
 """Name of a JavaScript error class -> its tag."""
 _ERROR_NAMES = {tag[0]: name for name, tag in ERROR_TAGS.items()}
-_HOST_ERROR = 10  # of the objects that workerd itself writes, the one kind that storage holds
-_HOST_ERROR_NAMES = (
+HOST_ERROR = 10
+"""Of the objects that workerd itself writes, the one kind that storage holds."""
+HOST_ERROR_NAMES = (
     "",  # the name follows
     "Error",
     "TypeError",
@@ -68,7 +78,7 @@ def deserialize(data: bytes) -> Any:
         ValueError: `data` is not such a serialization.
     """
     try:
-        return _Reader(data).value()
+        return deeply(lambda: _Reader(data).value())
     except (IndexError, struct.error) as error:
         raise ValueError("stored value is not a complete V8 serialization") from error
 
@@ -179,23 +189,34 @@ class _Reader:
                 items[int(key)] = item
         return items
 
-    def map(self) -> JsDict:
-        found = JsDict()
-        self.known.append(found)
+    def map(self) -> JsDict | PairList:
+        place = len(self.known)
+        self.known.append(found := JsDict())
+        pairs: list[tuple[Any, Any]] = []
         while self.peek() != ord(":"):
-            key = self.value()
-            found[key] = self.value()
+            pairs.append((self.value(), self.value()))
         self.position += 1
         self.varint()
+        try:
+            found.update(pairs)
+        except TypeError:  # a key is an object
+            self.known[place] = listed = PairList(list(pair) for pair in pairs)
+            return listed
         return found
 
-    def set(self) -> set[Any]:
-        found: set[Any] = set()
-        self.known.append(found)
+    def set(self) -> set[Any] | MemberList:
+        place = len(self.known)
+        self.known.append(found := set[Any]())
+        members: list[Any] = []
         while self.peek() != ord(","):
-            found.add(self.value())
+            members.append(self.value())
         self.position += 1
         self.varint()
+        try:
+            found.update(members)
+        except TypeError:  # a member is an object
+            self.known[place] = listed = MemberList(members)
+            return listed
         return found
 
     def buffer(self) -> memoryview:
@@ -232,7 +253,11 @@ class _Reader:
 
     def date(self) -> dt.datetime:
         (milliseconds,) = _DOUBLE.unpack(self.take(8))
-        value = dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=milliseconds)
+        try:
+            value = dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=milliseconds)
+        except (ValueError, OverflowError):  # NaN, or outside the years 1 to 9999
+            text = "an invalid Date" if milliseconds != milliseconds else f"the Date {milliseconds:.0f}"
+            raise ValueError(f"stored value holds {text}, which Python cannot express") from None
         self.known.append(value)
         return value
 
@@ -258,12 +283,12 @@ class _Reader:
 
     def host_object(self) -> JsException:
         """An Error as workerd writes it since 2026: kind, message, then its own properties as an object."""
-        if self.varint() != _HOST_ERROR:
+        if self.varint() != HOST_ERROR:
             raise ValueError("stored value is an object of the runtime that Python has no word for")
         place = len(self.known)
         self.known.append(None)
         kind = self.varint()
-        name = _HOST_ERROR_NAMES[kind] if 0 < kind < len(_HOST_ERROR_NAMES) else js_string(self.value())
+        name = HOST_ERROR_NAMES[kind] if 0 < kind < len(HOST_ERROR_NAMES) else js_string(self.value())
         message = js_string(self.value())
         own: dict[str, Any] = self.value()
         extra = {key: item for key, item in own.items() if key not in _ERROR_OWN}

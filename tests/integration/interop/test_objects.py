@@ -10,7 +10,7 @@ from array import array
 from types import SimpleNamespace
 from typing import Any
 
-from workers.compat.proxies import JsDict, JsException, JsMap, JsRangeError, jsnull
+from workers.compat.proxies import JsDict, JsException, JsMap, JsRangeError, MemberList, PairList, jsnull
 
 HOUR_MS = 3_600_000
 TYPES_SQL = "SELECT typeof(i), typeof(r), typeof(t), typeof(b), typeof(n), i, r, t, b, n FROM kinds ORDER BY id"
@@ -291,3 +291,30 @@ async def test_names_have_the_same_ids_and_files(miniflare: Any, flarelet: Any, 
     assert found == [[{"ok": 1}]] * 8
     assert {file.name for file in folder.glob("*.sqlite")} == files
     assert files == {f"{hex_id}.sqlite" for hex_id in told[:8]} | {"metadata.sqlite"}
+
+
+async def test_miniflare_reads_errors_and_collections_as_they_were(miniflare: Any, flarelet: Any) -> None:
+    outer = JsRangeError("outer", cause=JsException("inner", name="Mine"), code=42, detail={"at": [1]})
+
+    async def write(ctx: Any) -> None:
+        await ctx.storage.put("error", {"first": outer, "again": outer, "plain": JsException("p", cause="why")})
+        await ctx.storage.put("date", dt.datetime(2024, 1, 2, 3, 4, 5, 6999))
+        await ctx.storage.put("members", MemberList([{"a": 1}, 2]))
+        await ctx.storage.put("pairs", PairList([[{"a": 1}, 2]]))
+
+    async with flarelet() as side:
+        await side.within("errors", write)
+    async with miniflare() as reference:
+        names = ["error", "date", "members", "pairs"]
+        answers = await reference.object("errors", [["get", name] for name in names])
+        told = [answer["ok"] for answer in answers]
+    inner = {"$t": "error", "name": "Mine", "message": "inner"}
+    own = {"code": 42, "detail": {"at": [1]}}
+    error = {"$t": "error", "name": "RangeError", "message": "outer", "own": own, "cause": inner}
+    plain = {"$t": "error", "name": "Error", "message": "p", "cause": "why"}
+    assert told == [
+        {"first": error, "again": error, "plain": plain},
+        {"$t": "date", "ms": 1_704_164_645_006},
+        {"$t": "set", "items": [{"a": 1}, 2]},
+        {"$t": "map", "items": [[{"a": 1}, 2]]},
+    ]

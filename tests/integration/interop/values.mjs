@@ -128,6 +128,8 @@ export function described(value, outer = []) {
   if (value instanceof RegExp) return { $t: "regexp", source: value.source, flags: value.flags };
   if (value instanceof Error) {
     const error = { $t: "error", name: value.name, message: value.message };
+    const own = Object.entries(value).filter(([key]) => !["name", "message", "stack", "cause"].includes(key));
+    if (own.length > 0) error.own = Object.fromEntries(own.map(([key, item]) => [key, each(item)]));
     return value.cause === undefined ? error : { ...error, cause: each(value.cause) };
   }
   if (value instanceof ArrayBuffer) return { $t: "bytes", as: "ArrayBuffer", hex: hex(new Uint8Array(value)) };

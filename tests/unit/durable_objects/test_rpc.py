@@ -45,6 +45,30 @@ def test_cycles_and_shared_parts_stay_so():
     assert copied["a"] is copied["b"]
 
 
+def test_deep_values_are_copied_and_bottomless_ones_refused():
+    def nested(levels: int) -> Any:
+        value: Any = "end"
+        for level in range(levels):
+            value = [value] if level % 2 else {"in": value}
+        return value
+
+    copied = clone(nested(3000))
+    for level in reversed(range(3000)):
+        copied = copied[0] if level % 2 else copied["in"]
+    assert copied == "end"
+    with pytest.raises(JsException, match="Maximum call stack size exceeded"):
+        clone(nested(100_000))
+
+
+def test_an_error_is_copied_with_its_cause_and_properties():
+    error = JsException("outer", name="Mine", cause=ValueError("inner"), code=3, detail={"a": [1]})
+    copied = clone({"error": error})["error"]
+    assert (copied.name, copied.message, copied.code, copied.detail) == ("Mine", "outer", 3, {"a": [1]})
+    assert copied.detail is not error.properties["detail"]
+    assert isinstance(copied.cause, JsException)
+    assert copied.cause.message == "inner"
+
+
 def test_dates_are_naive_utc_with_milliseconds():
     moment = dt.datetime(2024, 1, 2, 3, 4, 5, 6789, tzinfo=dt.timezone(dt.timedelta(hours=1)))
     assert clone(moment) == dt.datetime(2024, 1, 2, 2, 4, 5, 6000)

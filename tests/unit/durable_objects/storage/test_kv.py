@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
@@ -80,3 +81,19 @@ def test_a_function_cannot_be_stored_and_nothing_is(bench: Any):
     with pytest.raises(DataCloneError):
         bench.storage.put({"good": 1, "bad": print})
     assert bench.storage.kv.get("good") is None
+
+
+async def test_a_value_that_cannot_be_read_names_its_key(bench: Any):
+    bench.storage.put({"good": 1, "when": 2})
+    invalid = b"\xff\x0fD" + struct.pack("<d", float("nan"))
+    bench.file.run("UPDATE _cf_KV SET value = ? WHERE key = 'when'", (invalid,))
+    for read in (
+        lambda: bench.storage.get("when"),
+        lambda: bench.storage.get(["good", "when"]),
+        bench.storage.list,
+        lambda: list(bench.storage.kv.list()),
+    ):
+        with pytest.raises(JsException, match='the key "when" cannot be read: stored value holds an invalid Date'):
+            read()
+    assert await bench.storage.get("good") == 1
+    assert await bench.storage.delete("when")

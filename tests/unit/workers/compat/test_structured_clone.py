@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import struct
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import v8serialize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.compat.proxies import JsException, JsMap, JsTypeError
+from workers.compat.proxies import JsException, JsMap, JsRangeError, JsTypeError, MemberList, PairList
 from workers.compat.structured_clone import DataCloneError, deserialize, serialize
 
 plain = st.recursive(
@@ -83,6 +84,76 @@ def test_errors_keep_their_class_and_message():
     assert [(error.name, error.message) for error in found] == [("TypeError", "t"), ("Error", "v")]
     assert isinstance(found[0], TypeError)
     assert isinstance(found[1], JsException)
+
+
+def test_an_error_keeps_its_cause_and_its_properties():
+    error = JsException("outer", name="Mine", cause=JsTypeError("inner"), code=3, detail={"a": [1]})
+    found = deserialize(serialize({"error": error, "again": error})).error
+    assert (found.name, found.message, found.properties) == ("Mine", "outer", {"code": 3, "detail": {"a": [1]}})
+    assert isinstance(found.cause, JsTypeError)
+    python = ValueError("v")
+    python.__cause__ = KeyError("k")
+    python.code = 4  # type: ignore[attr-defined]
+    python.handle = open  # type: ignore[attr-defined]
+    found = deserialize(serialize(python))
+    assert (found.message, found.properties, found.cause.message) == ("v", {"code": 4}, "'k'")
+
+
+def test_a_value_after_an_error_with_properties_is_still_found_by_reference():
+    shared = {"n": 1}
+    found = deserialize(serialize([JsException("e", code=1), shared, JsException("e"), shared]))
+    assert found[1] is found[3]
+
+
+def test_values_may_be_nested_deeper_than_python_recurses():
+    value: Any = "end"
+    for level in range(5000):
+        value = [value] if level % 2 else {"in": value}
+    found = deserialize(serialize(value))
+    for level in reversed(range(5000)):
+        found = found[0] if level % 2 else found["in"]
+    assert found == "end"
+    with pytest.raises(JsRangeError, match="Maximum call stack"):
+        serialize(_nested(200_000))
+
+
+def _nested(levels: int) -> Any:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (dt.datetime(2024, 1, 2, 3, 4, 5, 6999), dt.datetime(2024, 1, 2, 3, 4, 5, 6000)),
+        (dt.datetime(2024, 1, 2, 3, 4, 5, 999_999), dt.datetime(2024, 1, 2, 3, 4, 5, 999_000)),
+        (dt.datetime(1969, 12, 31, 23, 59, 59, 998_500), dt.datetime(1969, 12, 31, 23, 59, 59, 999_000)),
+        (dt.datetime(9999, 12, 31, 23, 59, 59, 999_999), dt.datetime(9999, 12, 31, 23, 59, 59, 999_000)),
+    ],
+)
+def test_the_part_of_a_date_below_a_millisecond_is_cut_off(written: dt.datetime, shown: dt.datetime):
+    assert deserialize(serialize(written)) == shown
+
+
+def test_sets_and_maps_of_objects_are_lists_that_stay_what_they_were():
+    stored = bytes.fromhex("ff0f" + "27" + "6f2201614902" + "7b01" + "4904" + "2c02")
+    members = deserialize(stored)
+    assert isinstance(members, MemberList)
+    assert members == [{"a": 1}, 2]
+    assert serialize(members) == stored
+    stored = bytes.fromhex("ff0f" + "3b" + "6f2201614902" + "7b01" + "4904" + "3a02")
+    pairs = deserialize(stored)
+    assert isinstance(pairs, PairList)
+    assert pairs == [[{"a": 1}, 2]]
+    assert serialize(pairs) == stored
+
+
+@pytest.mark.parametrize("milliseconds", [float("nan"), 8.64e15, -8.64e15])
+def test_a_date_that_python_cannot_express_says_so(milliseconds: float):
+    with pytest.raises(ValueError, match="which Python cannot express"):
+        deserialize(b"\xff\x0fD" + struct.pack("<d", milliseconds))
 
 
 @pytest.mark.parametrize("value", [print, object(), {"x": [lambda: 1]}])
