@@ -241,7 +241,7 @@ async def test_miniflare_reads_sql_tables_of_flarelet(miniflare: Any, flarelet: 
 async def test_a_late_alarm_of_flarelet_fires_when_miniflare_starts(miniflare: Any, flarelet: Any) -> None:
     async with flarelet(ahead_ms=-2 * HOUR_MS) as side:
         ((now,),) = (await side.object("bell Ω", [["sql", "SELECT unixepoch() * 1000"]]))[0]["ok"]
-        late, early = now - HOUR_MS, now + HOUR_MS
+        late, early = now + HOUR_MS, now + 3 * HOUR_MS  # its clock is two hours behind
         await side.object("bell Ω", [["set_alarm", late]])
         await side.object("other", [["set_alarm", early]])
         await side.object("none", [["set_alarm", late], ["delete_alarm"]])
