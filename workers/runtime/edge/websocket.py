@@ -26,12 +26,14 @@ from workers.runtime.edge import frames
 from workers.runtime.edge.errors import ProtocolError
 from workers.runtime.edge.frames import FrameReader, Opcode
 from workers.runtime.edge.outbox import Framed, Outbox, Write
+from workers.runtime.edge.undelivered import undelivered_bytes
 
 __all__ = ["MAX_MESSAGE_BYTES", "Connection", "accept_key"]
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Largest message a client may send; one byte more is answered with 1009."""
 
+_NO_LOSS = (0, False)
 _HIGH_WATER_BYTES = 256 * 1024  # in the transport, before frames wait here
 _OWN_BOUNDS = Bounds(bytes=8 * 1024 * 1024, frames=65_536)
 """What may wait for a client, besides what topics say, before it is given up."""
@@ -76,6 +78,7 @@ class Connection(asyncio.Protocol):
         "_got_close",
         "_hanging_up",
         "_is_paused",
+        "_loss",
         "_port",
         "_reader",
         "_sent_close",
@@ -117,6 +120,7 @@ class Connection(asyncio.Protocol):
         self._sent_close = False
         self._got_close = False
         self._hanging_up = False
+        self._loss: tuple[int, bool] = _NO_LOSS
         self._timer: asyncio.TimerHandle | None = None
         self._ended: asyncio.Future[None] | None = None
         self._port: Port = take(ws, self)
@@ -197,6 +201,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the peer end when the client vanished without a Close."""
+        self._loss = (self.undelivered()[0], exc is not None)
         self._transport = None
         self.hub.connections.discard(self)
         self._stop_timer()
@@ -211,7 +216,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client reads more slowly than we write: keep frames here."""
+        self.hub.take_apart(self)
         self._is_paused, self.is_flowing = True, False
+        if self.first is not None:
+            queued = self.queued or (self.first,)
+            self.first = self.queued = None
+            self.keep(Framed(b"".join(queued)), None)
 
     def resume_writing(self) -> None:
         """The client caught up: send what waited, and what the policies have to say about the rest."""
@@ -222,6 +232,17 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"".join([frame(data, codec) for data in backlog.take(now_ms())]))
         if self._hanging_up:
             self._hang_up()
+
+    def undelivered(self) -> tuple[int, bool]:
+        """Return how many bytes the client may not have received, at most, and whether it reset the connection."""
+        transport = self._transport
+        if transport is None:
+            return self._loss
+        self.hub.take_apart(self)
+        count = undelivered_bytes(transport, _HIGH_WATER_BYTES)
+        # What was compressed was more before; counting too much only says something twice to a client that is back.
+        count = (count + sum(map(len, self.queued or (self.first or b"",)))) * (10 if self.codec else 1)
+        return count + (self._backlog.bytes if self._backlog is not None else 0), False
 
     # -- writing
 

@@ -32,6 +32,9 @@ class FakeTransport(asyncio.Transport):
     def is_reading(self) -> bool:
         return True
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def close(self) -> None:
         self.closed = True
 
