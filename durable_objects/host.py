@@ -12,7 +12,7 @@ from durable_objects.alarms import Alarms
 from durable_objects.clock import Clock, SystemClock
 from durable_objects.errors import ObjectReset
 from durable_objects.ids import DurableObjectId
-from durable_objects.instance import Instance
+from durable_objects.instance import EvictionTimes, Instance
 from durable_objects.namespace import DurableObjectNamespace
 from durable_objects.observer import NullObserver, Observer
 from durable_objects.state import ObjectClass
@@ -95,6 +95,8 @@ class Host:
         self.clock: Clock = clock or SystemClock()
         self.observer: Observer = observer or NullObserver()
         self.random: Random = random or SystemRandom()
+        self.eviction = EvictionTimes()
+        """After how long an idle object leaves memory; a test may shorten it."""
         self.open_files = OpenFiles(now_ms=None if clock is None else clock.now_ms)
         self._directories: dict[str, _Directory] = {}
         self._is_started = False

@@ -15,7 +15,7 @@ import inspect
 import logging
 import types
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol, cast
@@ -40,11 +40,9 @@ from workers.compat.ambient import install as install_ambient
 from workers.compat.websocket import current_owner
 from workers.entrypoints import DurableObjectAbort
 
-__all__ = ["Home", "Instance", "Surroundings"]
+__all__ = ["EvictionTimes", "Home", "Instance", "Surroundings"]
 
 _BLOCK_LIMIT_S = 30.0
-_HIBERNATE_AFTER_S = 10.0
-_EVICT_BUSY_AFTER_S = (70.0, 140.0)
 _EVICTED = "The Durable Object was evicted from memory; this instance of it can no longer be used."
 
 _RESETS = (ObjectReset, CommitFailed)
@@ -52,9 +50,22 @@ _RESETS = (ObjectReset, CommitFailed)
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class EvictionTimes:
+    """After how many seconds of idleness an object leaves memory.
+
+    https://developers.cloudflare.com/durable-objects/concepts/durable-object-lifecycle/
+    """
+
+    hibernatable_s: float = 10.0
+    other_s: tuple[float, float] = (70.0, 140.0)
+    """Between these two, by chance, when background work or a function given away keeps it from hibernating."""
+
+
 class Surroundings(Protocol):
     """What an instance needs of its host."""
 
+    eviction: EvictionTimes
     clock: Clock
     observer: Observer
     random: Random
@@ -383,7 +394,7 @@ class Instance:
         self.usage.busy_s += now_s - self._busy_since
         self._busy_since = now_s
         if self._eviction is None:
-            self._eviction = self._loop.call_later(_HIBERNATE_AFTER_S, self._maybe_evict)
+            self._eviction = self._loop.call_later(self.actor.host.eviction.hibernatable_s, self._maybe_evict)
 
     def obstacle(self) -> str | None:
         """Say why the instance cannot leave memory now, or None."""
@@ -407,9 +418,10 @@ class Instance:
             self.actor.host.observer.kept_awake(self.actor.spec.unique_key, str(self.actor.id), obstacle)
         if self._active or self.outlet.accepted:
             return  # the next `rest` plans again
-        limit_s = _HIBERNATE_AFTER_S
+        times = self.actor.host.eviction
+        limit_s = times.hibernatable_s
         if self._background or self.outlet.exports:
-            limit_s = self.actor.host.random.uniform(*_EVICT_BUSY_AFTER_S)
+            limit_s = self.actor.host.random.uniform(*times.other_s)
         remaining_s = self._idle_since + limit_s - self._loop.time()
         if remaining_s > 0.001 or not self.evict():
             self._eviction = self._loop.call_later(max(remaining_s, 0.001), self._maybe_evict)
