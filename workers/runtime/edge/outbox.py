@@ -196,11 +196,8 @@ class Outbox:
                     last = queued
                     joined = b"".join(queued)
                 data = joined
-            if connection.is_flowing:
-                write = connection.write  # calling a slot's value directly is the slow way in CPython 3.11
-                write(data)
-            else:
-                connection.keep(Framed(data), None)
+            write = connection.write  # calling a slot's value directly is the slow way in CPython 3.11
+            write(data)
         self._encoded.clear()
 
 
