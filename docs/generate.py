@@ -91,8 +91,10 @@ def config_page() -> str:
         "## `[flarelet.realtime]`\n\n"
         "Without it nothing of realtime exists.\n\n"
         "| key | default | meaning |\n| --- | --- | --- |\n" + rows + "\n"
-        "Each `[[flarelet.realtime.topics]]` entry has `pattern`, a glob on topic names such as `chat/*`, and\n"
-        "`class_name`, a `TopicObject` subclass that the main module exports. The first pattern that matches decides.\n"
+        "Each `[[flarelet.realtime.topics]]` entry has `pattern`, a glob on topic names such as `chat/*`. The first\n"
+        "pattern that matches decides. Further keys, all optional: `class_name`, a `TopicObject` subclass that the main\n"
+        "module exports; `persist`, true to store everything that is said, false to store nothing, whatever the\n"
+        "publisher asks for; `history_limit`, stored messages kept of each of these topics.\n"
     )
 
 
@@ -112,17 +114,32 @@ CONFIG = {
     "max_state_bytes": "largest presence state",
     "max_waiting": "commands that may wait while a topic is being reached",
     "history_limit": "stored messages kept a topic",
+    "history_age_s": "seconds a stored message is kept; 0 sets no limit",
+    "history_bytes": "bytes stored of one topic; 0 sets no limit",
     "history_page": "messages a history request returns without `limit`",
     "history_page_max": "largest `limit` of a history request",
     "rpc_max_bytes": "largest body of an RPC request",
     "max_sessions": "connections kept for their return; the oldest go first",
     "max_session_topics": "topics kept in all sessions together",
-    "max_session_bytes": "what is held of one topic for one cut connection; beyond it history or a `resync` helps",
+    "max_session_bytes": "what is held of the latest that one topic said; before it history or a `resync` helps",
+    "max_sessions_bytes": "what is held of all topics together; those silent longest give way",
+    "session_grace_s": "seconds the subscriptions of a cut connection are kept for its return, also over a restart",
+    "session_moment_s": "seconds a new connection may subscribe by itself before it is given what was kept for it",
+    "presence_grace_s": "seconds a user stays present whose connection was cut or whose page is reloaded",
+    "silence_s": "seconds of silence after which a connection that sends pings counts as cut",
+    "jwt": "how tokens of end users are verified, see [realtime](realtime.md#tokens)",
+    "rules": "who may do what on which topics, see [realtime](realtime.md#rules)",
+    "topic_access": '`"deny"` refuses what no rule allows on topics',
+    "table_access": '`"deny"` refuses to let anybody follow a table that no rule names',
+    "max_client_rate": "frames a second one connection may send in the long run; 0: no limit",
+    "max_client_burst": "frames one connection may send at once under that limit",
+    "max_topic_rate": "publishes a second all connections together may make on one topic; 0: no limit",
+    "max_topic_burst": "publishes at once under that limit",
+    "max_snapshot_rows": "rows the snapshot of a table may have",
     "table_log_rows": "row changes of watched tables kept for subscribers who come back",
     "table_log_bytes": "what these changes may take in the database file",
     "table_log_age_s": "how long they are kept; older positions are told that there is a gap",
     "table_grace_s": "how long a table that nobody follows any more, or followed when the server stopped, is captured",
-    "max_sessions_bytes": "what is held for all cut connections together; the oldest sessions go first",
 }
 
 

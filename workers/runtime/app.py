@@ -208,18 +208,33 @@ class App:
                 database=section.database,
                 public_keys=tuple(section.public_keys),
                 secret_keys=tuple(section.secret_keys),
-                topics=tuple(TopicClass(topic.pattern, topic.class_name) for topic in section.topics),
+                topics=tuple(TopicClass(**topic.model_dump()) for topic in section.topics),
                 routes=section.routes,
+                jwt=section.jwt and section.jwt.settings(self.project.directory, self._variables),
+                rules=tuple(rule.settings() for rule in section.rules),
                 **section.limits(),
+            )
+            realtime = Realtime(
+                settings, self._topic_namespaces(section), feed, clock=self._clock, random=random, fetch=self._read
             )
         except ValueError as error:
             raise self.project.error("flarelet.realtime", str(error)) from error
-        realtime = Realtime(settings, self._topic_namespaces(section), feed, clock=self._clock, random=random)
         if feed is not None:
             bounds = section.table_log_rows, section.table_log_bytes, section.table_log_age_s, section.table_grace_s
             feed.start_log(LogBounds(*bounds))
             feed.listen(realtime.table_changes)
         return realtime
+
+    @property
+    def _variables(self) -> dict[str, object]:
+        return {**self.project.settings.vars, **self.project.dev_vars}
+
+    async def _read(self, address: str) -> bytes:
+        """Read an address that the configuration names."""
+        response = Response(await self._isolate.ambient.fetch(web.Request(address)))
+        if response.status != 200:
+            raise OSError(f"it was answered with status {response.status}")
+        return await response.bytes()
 
     def _topic_namespaces(self, section: RealtimeSection) -> dict[str, DurableObjectNamespace]:
         """Return a namespace for every class a topic may run, the built-in one among them."""
@@ -229,6 +244,8 @@ class App:
         classes: dict[str, type] = {BUILT_IN_CLASS: TopicObject}
         for number, topic in enumerate(section.topics):
             key = f"flarelet.realtime.topics.{number}.class_name"
+            if topic.class_name == BUILT_IN_CLASS:
+                continue
             found = bindings.find_class(self.project, module, key, topic.class_name)
             if not issubclass(found, TopicObject):
                 raise self.project.error(key, f'"{topic.class_name}" is not a subclass of durable_objects.TopicObject')
@@ -299,9 +316,9 @@ class App:
 
     @property
     def realtime_has_keys(self) -> bool:
-        """True when realtime is on and keys protect it."""
+        """True when realtime is on and keys or tokens protect it."""
         section = self._realtime_section
-        return section is not None and bool(section.public_keys or section.secret_keys)
+        return section is not None and bool(section.public_keys or section.secret_keys or section.jwt)
 
     @property
     def realtime_is_open(self) -> bool:

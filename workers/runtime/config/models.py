@@ -10,6 +10,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from workers.runtime.config.realtime_access import JwtSection, RuleSection
+
 __all__ = [
     "Assets",
     "D1Database",
@@ -239,7 +241,7 @@ class Dev(Section):
     local_protocol: str | None = None
 
 
-_LIMITS = ("max_", "hist", "rpc_")
+_LIMITS = ("max_", "hist", "rpc_", "sess", "pres", "sile")
 
 
 class TopicSection(BaseModel):
@@ -247,7 +249,9 @@ class TopicSection(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     pattern: Annotated[str, Field(min_length=1)]
-    class_name: ClassName
+    class_name: ClassName = "TopicObject"
+    persist: bool | None = None
+    history_limit: int | None = None
 
 
 class RealtimeSection(BaseModel):
@@ -269,6 +273,8 @@ class RealtimeSection(BaseModel):
     max_state_bytes: int | None = None
     max_waiting: int | None = None
     history_limit: int | None = None
+    history_age_s: float | None = None
+    history_bytes: int | None = None
     history_page: int | None = None
     history_page_max: int | None = None
     rpc_max_bytes: int | None = None
@@ -276,6 +282,19 @@ class RealtimeSection(BaseModel):
     max_session_topics: int | None = None
     max_session_bytes: int | None = None
     max_sessions_bytes: int | None = None
+    session_grace_s: float | None = None
+    session_moment_s: float | None = None
+    presence_grace_s: float | None = None
+    silence_s: float | None = None
+    jwt: JwtSection | None = None
+    rules: list[RuleSection] = Field(default_factory=list[RuleSection])
+    topic_access: Literal["allow", "deny"] | None = None
+    table_access: Literal["allow", "deny"] | None = None
+    max_client_rate: Annotated[float, Field(ge=0, strict=False)] | None = None
+    max_client_burst: int | None = None
+    max_topic_rate: Annotated[float, Field(ge=0, strict=False)] | None = None
+    max_topic_burst: int | None = None
+    max_snapshot_rows: int | None = None
     table_log_rows: Annotated[int, Field(ge=1)] = 10_000
     table_log_bytes: Annotated[int, Field(ge=1)] = 16_777_216
     table_log_age_s: Annotated[float, Field(gt=0, strict=False)] = 3600
@@ -283,7 +302,8 @@ class RealtimeSection(BaseModel):
 
     def limits(self) -> dict[str, Any]:
         """Return the optional settings that the file gives a value to."""
-        given = self.model_dump(include={"slug", *(name for name in type(self).model_fields if name[:4] in _LIMITS)})
+        limits = {name for name in type(self).model_fields if name[:4] in _LIMITS}
+        given = self.model_dump(include={"slug", "topic_access", "table_access", *limits})
         return {name: value for name, value in given.items() if value is not None}
 
 
