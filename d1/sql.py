@@ -282,10 +282,11 @@ def parameter_count(text: str) -> int:
 def tables(sql: str) -> Tables | None:
     """Return the tables that a statement names, `None` when sqlglot cannot tell (then ask SQLite).
 
-    For reads and writes; DDL is `None` too. sqlglot is imported here and not at the top: 150 ms that most programs
-    never need.
+    For reads and writes; DDL and EXPLAIN are `None` too. sqlglot is imported here and not at the top: 150 ms that most
+    programs never need.
     """
-    if parse(sql).touches_schema:
+    script = parse(sql)
+    if script.touches_schema or any(statement.verb == "EXPLAIN" for statement in script.statements):
         return None
     import sqlglot
     from sqlglot import expressions
@@ -312,23 +313,25 @@ _CONFLICT: Final = frozenset({"ROLLBACK", "ABORT", "REPLACE", "FAIL", "IGNORE"})
 
 
 def _palatable(sql: str) -> str:
-    """Rewrite what sqlglot's sqlite dialect rejects, keeping the tables: `?1`, `REPLACE INTO`, `UPDATE OR x`."""
+    """Rewrite what sqlglot's sqlite dialect rejects, keeping the tables: `?1`, `REPLACE INTO`, `UPDATE OR x`.
+
+    Comments are left out: it takes some of them for part of a name.
+    """
+    significant = [token for token in tokens(sql) if not token.is_comment]
     out: list[str] = []
     position, before, last = 0, "", ""
-    for token in tokens(sql):
-        out.append(sql[position : token.offset])
+    for index, token in enumerate(significant):
+        gap = sql[position : token.offset]
+        out.append(" " if "-" in gap or "/" in gap else gap)
         position = token.offset + len(token.text)
         text, word = token.text, token.text.upper()
-        if token.is_comment:
-            out.append(text)
-            continue
+        following = significant[index + 1].text.upper() if index + 1 < len(significant) else ""
         if text[0] == "?":
             text = "?"
-        elif word == "REPLACE" and last not in {"OR", "CONFLICT"} and sql[position:].lstrip()[:4].upper() == "INTO":
+        elif word == "REPLACE" and last not in {"OR", "CONFLICT"} and following == "INTO":
             text = "INSERT OR REPLACE"
         elif (word == "OR" and last == "UPDATE") or (word in _CONFLICT and (before, last) == ("UPDATE", "OR")):
             text = ""
         before, last = last, word
         out.append(text)
-    out.append(sql[position:])
     return "".join(out)
