@@ -13,11 +13,11 @@ stops to pass on calls `rerouted`, and every crowd looks again before it speaks 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol
 
-from workers.compat.websocket import Port, Sink, WebSocket
+from workers.compat.websocket import Port, WebSocket
 
-__all__ = ["Crowd", "Group", "Hub", "Relay", "Terminal", "rerouted"]
+__all__ = ["Crowd", "Group", "Hub", "Relay", "Terminal", "rerouted", "speak"]
 
 
 class Group(Protocol):
@@ -36,7 +36,6 @@ class Hub(Protocol):
         ...
 
 
-@runtime_checkable
 class Terminal(Protocol):
     """A sink at which messages end, that a hub can reach together with others."""
 
@@ -50,7 +49,6 @@ class Terminal(Protocol):
         ...
 
 
-@runtime_checkable
 class Relay(Protocol):
     """A sink that passes messages on."""
 
@@ -74,13 +72,14 @@ def terminal(ws: WebSocket) -> Terminal | None:
     """Return where messages sent on `ws` end, when nothing alters them on the way."""
     if ws._sent_close or ws._lost:
         return None
-    sink: Sink | None = ws._peer._sink
-    while isinstance(sink, Relay):
-        port = sink.onward()
+    sink: Any = ws._peer._sink
+    # Asked by name, as isinstance() of a protocol takes longer than all the rest of a delivery.
+    while (onward := getattr(sink, "onward", None)) is not None:
+        port: Port | None = onward()
         if port is None or port._closed:
             return None
         sink = port._ws._peer._sink
-    return sink if isinstance(sink, Terminal) else None
+    return None if getattr(sink, "hub", None) is None else sink
 
 
 class Crowd:
@@ -108,14 +107,14 @@ class Crowd:
         if but is not None:
             for ws in self._ends:
                 if ws is not but:
-                    say(ws, data, lane)
+                    _say(ws, data, lane)
             return
         if self._version != _Routes.version:
             self._look()
         for group in self._groups:
             group.send(data, lane)
         for ws in self._others:
-            say(ws, data, lane)
+            _say(ws, data, lane)
 
     def _look(self) -> None:
         self._version = _Routes.version
@@ -130,8 +129,16 @@ class Crowd:
         self._groups = [hub.group(sinks) for hub, sinks in hubs.items()]
 
 
-def say(ws: WebSocket, data: str | bytes, lane: object) -> None:
-    """Send past the output gate, which the caller has passed."""
+def speak(ws: WebSocket, data: str | bytes, lane: object) -> None:
+    """Send `data` on one end, as a crowd does: in a lane, through the output gate of its owner."""
+    owner = ws._owner
+    if owner is not None and owner.held:
+        owner.hold(lambda: _say(ws, data, lane))
+    else:
+        _say(ws, data, lane)
+
+
+def _say(ws: WebSocket, data: str | bytes, lane: object) -> None:
     end = terminal(ws)
     if end is not None:
         end.post(data, lane)
