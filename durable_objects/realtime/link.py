@@ -26,6 +26,7 @@ from durable_objects.realtime.core.names import TopicName
 from durable_objects.realtime.core.protocol import about, dumps, is_leg_note, loads
 from durable_objects.realtime.core.session import Kept, Session
 from durable_objects.realtime.directory import Directory
+from workers.compat.crowd import rerouted
 from workers.compat.websocket import Port, Sink, take
 
 __all__ = ["Client", "Link"]
@@ -289,10 +290,18 @@ class Link:
 
     def _route(self) -> None:
         """Let frames of the topic pass by as few hands as they need."""
+        before = self.message
         if self._asked or self._begins:
             self.message = self._look
         else:
             self.message = self._out if self._catching is None else self._catching.take
+        if self.message != before:
+            rerouted()
+
+    def onward(self) -> Port | None:
+        """Return the client's port while frames go to it with nothing in between: crowds then go there at once."""
+        to = getattr(self.message, "__self__", None)
+        return to if isinstance(to, Port) else None
 
     def _look(self, data: str | bytes) -> None:
         """Pass a frame on, unless it is for the gateway."""
