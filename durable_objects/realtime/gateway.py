@@ -17,7 +17,7 @@ from durable_objects.realtime.core.access import (
     credentials,
 )
 from durable_objects.realtime.core.audience import Options
-from durable_objects.realtime.core.codes import CLOSE_LEFT, Code, Malformed, RealtimeError
+from durable_objects.realtime.core.codes import CLOSE_EXPIRED, CLOSE_LEFT, Code, Malformed, RealtimeError
 from durable_objects.realtime.core.history import Position
 from durable_objects.realtime.core.names import TopicName
 from durable_objects.realtime.core.protocol import (
@@ -56,7 +56,7 @@ __all__ = ["ClientSocket", "RealtimeGateway", "connect"]
 
 _MAX_USER_ID = 256
 _GOING_AWAY = 1001
-_NOT_BY_CHOICE = frozenset({1006, 1011, 1012, 1013})
+_NOT_BY_CHOICE = frozenset({1006, 1011, 1012, 1013, CLOSE_EXPIRED})
 """Close codes of a server that ends or drops a connection: its client comes back."""
 
 _log = logging.getLogger(__name__)
@@ -244,10 +244,10 @@ class ClientSocket:
                 self._keeper.leave(self)
         self._port.close(code, reason)
 
-    def link_failed(self, link: Link) -> None:
+    def link_failed(self, topic: str, link: object) -> None:
         """Forget a link that could not be opened; a later frame tries again."""
-        if self.links.get(link.name.text) is link:
-            del self.links[link.name.text]
+        if self.links.get(topic) is link:
+            del self.links[topic]
 
     # -- what its guard may ask
 
@@ -255,7 +255,10 @@ class ClientSocket:
         """The connection may do more or less from now on."""
         self.identity = identity
         for link in self.links.values():
-            link.identified()
+            try:
+                link.identified()
+            except RealtimeError as error:  # too much waits for the topic already
+                self.tell(error)
 
     def topics(self) -> list[TopicName]:
         """Return the topics it is subscribed to, or present on."""
@@ -267,6 +270,7 @@ class ClientSocket:
         for spelling in link.spellings or (topic,):
             self.tell(about(error, frame="subscribe", channel=spelling))
         link.let_go()
+        self._keeper.changed(self)
 
     # -- what was kept for the client
 

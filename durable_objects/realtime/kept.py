@@ -360,7 +360,7 @@ class Absent:
         for link in self.links.values():
             link.end(code)
 
-    def link_failed(self, link: Link) -> None:
+    def link_failed(self, topic: str, link: object) -> None:
         """A returning client opens a link of its own."""
 
     def _leave(self) -> None:

@@ -14,11 +14,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from durable_objects.realtime.catch_up import CatchUp, replayed, told_missing
+from durable_objects.realtime.client import Client
 from durable_objects.realtime.core import v1
-from durable_objects.realtime.core.access import Connection
 from durable_objects.realtime.core.audience import Group, Leg, Options
 from durable_objects.realtime.core.codes import CLOSE_LEFT, CLOSE_RESTART, Code, RealtimeError
 from durable_objects.realtime.core.history import Position
@@ -29,7 +29,7 @@ from durable_objects.realtime.directory import Directory
 from workers.compat.crowd import rerouted
 from workers.compat.websocket import Port, Sink, take
 
-__all__ = ["Client", "Link"]
+__all__ = ["Link"]
 
 _LEG_URL = "http://topic/leg"
 _OPEN_TIMEOUT_S = 30.0
@@ -38,29 +38,6 @@ _FIRST_TRIES = 2
 _STEADY_AFTER_S = 10.0
 
 _log = logging.getLogger(__name__)
-
-
-class Client(Protocol):
-    """The client's socket, as its links see it."""
-
-    identity: Connection
-
-    @property
-    def send(self) -> Callable[[str | bytes], None]:
-        """Sends a frame to the client, the very object that was given; does nothing once the client is gone."""
-        ...
-
-    def tell(self, error: RealtimeError) -> None:
-        """Send an error frame to the client and log it."""
-        ...
-
-    def close(self, code: int, reason: str) -> None:
-        """End the connection."""
-        ...
-
-    def link_failed(self, link: Link) -> None:
-        """Forget a link that could not be opened, or that nothing depends on after a refusal."""
-        ...
 
 
 @dataclass(slots=True)
@@ -349,7 +326,7 @@ class Link:
         self.spellings.pop(spelling, None)
         self._route()
         if self.is_idle and not begins and not self._ended:
-            self.client.link_failed(self)
+            self.client.link_failed(self.name.text, self)
             self.let_go()
 
     def _drop_begins(self) -> None:
@@ -482,7 +459,7 @@ class Link:
         self._ended = True
         self._drop_begins()
         self._unwatch()
-        self.client.link_failed(self)
+        self.client.link_failed(self.name.text, self)
 
     def _give(self, command: Mapping[str, Any]) -> None:
         port = self._port

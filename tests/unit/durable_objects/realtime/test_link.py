@@ -52,7 +52,7 @@ class Client:
     def close(self, code: int, reason: str) -> None:
         self.closed_with.append(code)
 
-    def link_failed(self, link: Link) -> None:
+    def link_failed(self, topic: str, link: object) -> None:
         """Nothing is kept here."""
 
 
