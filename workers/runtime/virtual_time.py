@@ -60,6 +60,8 @@ class VirtualTime:
         self._select: Callable[[float | None], list[Any]] | None = None
         self.jumps = True
         """Whether time moves by itself when everything waits."""
+        self.before_pass: list[Callable[[], None]] = []
+        """Called before each pass of the loop, while what is ready waits to run."""
         self.followers: list[Callable[[int], None]] = []
         """Called with the date, in milliseconds, whenever time has moved."""
 
@@ -190,6 +192,8 @@ class VirtualTime:
         """Stand in for the selector's `select`: return events, or move time to the next timer."""
         select = self._select
         assert select is not None
+        for call in self.before_pass:
+            call()
         if timeout is not None and timeout <= 0:
             return select(0)
         events = select(0)

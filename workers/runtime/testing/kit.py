@@ -52,7 +52,7 @@ class Kit:
             if self._migrates and (folder := self.project.directory / entry.migrations_dir).is_dir()
         ]
         if migrations or seed is not None:
-            miniflare = self._instance(self._template.folder, clock=False)
+            miniflare = self._instance(self._template.folder)
             try:
                 await self._prepare(miniflare, migrations, seed)
             finally:
@@ -68,25 +68,35 @@ class Kit:
             if inspect.isawaitable(result):
                 await result
 
-    def _instance(self, state: Path, *, clock: Any) -> Miniflare:
-        options = Options([WorkerOptions(self.project)], {}, clock=clock)
+    def _instance(
+        self, state: Path, *, clock: Any = False, interleave: int | None = None, evict: str | None = None
+    ) -> Miniflare:
+        options = Options([WorkerOptions(self.project)], {}, clock=clock, interleave=interleave, evict=evict)
         return Miniflare.over(options, state)
 
     @asynccontextmanager
     async def instance(
-        self, *, clock: Any = False, seed: Seed | None = None, left: Callable[[list[str]], None] | None = None
+        self,
+        *,
+        clock: Any = False,
+        interleave: int | None = None,
+        evict: str | None = None,
+        seed: Seed | None = None,
+        left: Callable[[list[str]], None] | None = None,
     ) -> AsyncGenerator[Miniflare, None]:
         """Run the project for the time of the block, on a clone of the prepared state.
 
         Args:
             clock: True, or the date to start at, for virtual time.
+            interleave: Seed of another order of what is ready; with virtual time.
+            evict: "every-turn" to take objects out of memory after each event.
             seed: What fills the prepared state, the first time.
             left: Is told at the end what was still running, a line for each.
         """
         before = asyncio.all_tasks()
         await self._fill(seed)
         with self._template.clone() as state:
-            miniflare = self._instance(state, clock=clock)
+            miniflare = self._instance(state, clock=clock, interleave=interleave, evict=evict)
             try:
                 app = await miniflare.start()
                 token = current.set(miniflare)

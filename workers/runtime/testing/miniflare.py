@@ -19,6 +19,7 @@ from typing import Any, Self
 from d1.database import D1Database
 from d1.engine import InlineExecutor
 from durable_objects.ids import DurableObjectId
+from durable_objects.instance import EvictionTimes
 from durable_objects.namespace import DurableObjectNamespace
 from workers.compat import web
 from workers.compat.ambient import Env
@@ -30,6 +31,8 @@ from workers.runtime.edge.serving import serving
 from workers.runtime.testing import controls
 from workers.runtime.testing.doubles import answer_of, service_double
 from workers.runtime.testing.erase import erase
+from workers.runtime.testing.faults import Faults
+from workers.runtime.testing.interleave import Interleaving
 from workers.runtime.testing.machine_time import follow_machine_time
 from workers.runtime.testing.options import Options, read_options
 from workers.runtime.testing.owned import Owned
@@ -69,7 +72,8 @@ class Miniflare:
 
         Those of its documentation, and: `config`, the path of a wrangler configuration to start from; `clock`, True
         or an aware datetime, for virtual time; `random`, a `random.Random` for everything that is drawn by chance;
-        `outbound_service`, a function that answers the Worker's `fetch` instead of the network.
+        `outbound_service`, a function that answers the Worker's `fetch` instead of the network; `interleave`, a seed by
+        which what is ready runs in another order; `evict`, "every-turn" to take objects out of memory after each event.
 
         Raises:
             TypeError: An option is not known or has a wrong value.
@@ -88,6 +92,9 @@ class Miniflare:
         self._url: str | None = None
         self._is_disposed = False
         self._stop_following: Callable[[], None] = _nothing
+        self._interleaving: Interleaving | None = None
+        self.faults = Faults()
+        """Faults to plan: commits that fail, requests without an answer, sockets that are cut."""
         self.clock: VirtualTime | None = None
         """The one clock, when it was asked for."""
 
@@ -99,7 +106,8 @@ class Miniflare:
         made._folder, made._state = state, state
         made._owned = made._app = made._server = made._url = made.clock = None
         made._is_disposed = False
-        made._stop_following = _nothing
+        made._stop_following, made._interleaving = _nothing, None
+        made.faults = Faults()
         return made
 
     # -- life
@@ -123,6 +131,9 @@ class Miniflare:
                 self.clock = VirtualTime(start=options.clock if isinstance(options.clock, datetime) else None)
                 self.clock.start()
                 self._stop_following = follow_machine_time(self.clock)
+                if options.interleave is not None:
+                    self._interleaving = Interleaving(self.clock, asyncio.get_running_loop(), options.interleave)
+                    self._interleaving.start()
             self._link_persistent_folders()
             self._owned = Owned(self._opened())
             try:
@@ -147,7 +158,10 @@ class Miniflare:
             client = await stack.enter_async_context(OutboundClient())
 
             async def outbound(request: web.Request) -> web.Response:
-                double = workers[0].outbound
+                outcome = self.faults.planned(request.url)
+                if isinstance(outcome, Exception):
+                    raise outcome
+                double = outcome or workers[0].outbound
                 return await (client.fetch(request) if double is None else answer_of(double, request))
 
             app = await stack.enter_async_context(
@@ -162,6 +176,9 @@ class Miniflare:
                     others=[worker.project for worker in workers[1:]],
                 )
             )
+            self.faults.install(app.host.open_files)
+            if options.evict is not None:
+                app.host.eviction = EvictionTimes(0.0, (0.0, 0.0))
             for described, worker in zip(workers, app.workers, strict=True):
                 doubles = {name: service_double(function) for name, function in described.services.items()}
                 worker.isolate.bind({**described.extra_bindings, **doubles})
@@ -171,6 +188,9 @@ class Miniflare:
         """Stop and remove temporary state. Idempotent."""
         self._is_disposed = True
         await self._stop()
+        if self._interleaving is not None:
+            self._interleaving.stop()
+            self._interleaving = None
         if self.clock is not None:
             self.clock.stop()
             self._stop_following()
@@ -239,7 +259,7 @@ class Miniflare:
         app = await self.start()
         worker = await self._worker(name)
         respond = app.respond if worker is app.workers[0] else worker.respond
-        return TestWorker(worker.isolate, respond, self._options.cf)
+        return TestWorker(worker.isolate, respond, self._options.cf, self.faults.watch)
 
     async def _worker(self, name: str | None) -> Any:
         app = await self.start()

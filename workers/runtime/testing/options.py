@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any, Final, cast
 
 from pydantic import ValidationError
@@ -65,6 +66,8 @@ _SHARED: Final = frozenset(
         "kv_persist",
         "durable_objects_persist",
         "clock",
+        "evict",
+        "interleave",
         "random",
         "workers",
     }
@@ -116,6 +119,15 @@ class Options:
     cf: dict[str, Any] | None = None
     clock: Any = False
     random: Any = None
+    interleave: int | None = None
+    evict: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.evict not in (None, "every-turn"):
+            raise TypeError(f"evict: must be 'every-turn', not {self.evict!r}")
+        if self.interleave is not None:
+            self.clock = self.clock or True  # real time would make another order each time
+            self.random = self.random or Random(self.interleave)
 
 
 def read_options(given: Mapping[str, Any], folder: Path) -> Options:
@@ -151,6 +163,8 @@ def read_options(given: Mapping[str, Any], folder: Path) -> Options:
         cf=shared["cf"] if isinstance(shared.get("cf"), dict) else None,
         clock=shared.get("clock", False),
         random=shared.get("random"),
+        interleave=shared.get("interleave"),
+        evict=shared.get("evict"),
     )
 
 

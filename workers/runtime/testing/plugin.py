@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -38,10 +38,52 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="wrangler configuration of the Worker under test (default: the nearest one above the test file)",
     )
     group.addoption("--flarelet-env", metavar="NAME", help="environment of the configuration to test")
+    group.addoption(
+        "--flarelet-interleave",
+        type=int,
+        metavar="N",
+        help="run each test that uses the Worker N times, in N orders of what is ready at the same time",
+    )
+    group.addoption("--flarelet-seed", type=int, metavar="SEED", help="run them in the one order of this seed")
+    group.addoption(
+        "--flarelet-evict", action="store_true", help="take Durable Objects out of memory after every event"
+    )
     group.addoption("--flarelet-url", metavar="URL", help="test a running server instead, such as flarelet dev")
     parser.addini("flarelet_config", "wrangler configuration of the Worker under test, from the rootdir")
     parser.addini("flarelet_env", "environment of the configuration to test")
     parser.addini("flarelet_migrations", "apply D1 migrations before the tests", type="bool", default=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Describe the marker."""
+    config.addinivalue_line(
+        "markers",
+        'flarelet(interleave=N, evict="every-turn", start=datetime): run the test in N orders of what is ready at the '
+        "same time; take objects out of memory after every event; date at which the clock starts",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once for each seed of its interleavings."""
+    if "flarelet_interleaving" not in metafunc.fixturenames:
+        return
+    marker = metafunc.definition.get_closest_marker("flarelet")
+    seed, count = metafunc.config.getoption("--flarelet-seed"), metafunc.config.getoption("--flarelet-interleave")
+    wanted = marker.kwargs.get("interleave") if marker is not None else None
+    if seed is not None:
+        seeds = [seed]
+    elif count is not None or wanted is not None:
+        chosen = count if count is not None else wanted
+        seeds = list(range(chosen)) if isinstance(chosen, int) else list(chosen or ())
+    else:
+        return
+    metafunc.parametrize("flarelet_interleaving", seeds, ids=[f"seed={seed}" for seed in seeds])
+
+
+@pytest.fixture
+def flarelet_interleaving() -> int | None:
+    """The seed by which what is ready is put in another order; None for the loop's own order."""
+    return None
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +128,7 @@ else:
 
     @async_fixture
     async def _flarelet(
-        request: pytest.FixtureRequest, flarelet_seed: Seed | None
+        request: pytest.FixtureRequest, flarelet_seed: Seed | None, flarelet_interleaving: int | None
     ) -> AsyncGenerator[Miniflare | None, None]:
         if _url(request) is not None:
             yield None
@@ -96,7 +138,15 @@ else:
         def left(lines: list[str]) -> None:
             request.node.user_properties.append((_LEFT, "\n".join(lines)))
 
-        async with kit.instance(clock="clock" in request.fixturenames, seed=flarelet_seed, left=left) as running:
+        marker = request.node.get_closest_marker("flarelet")
+        wanted: dict[str, Any] = {} if marker is None else marker.kwargs
+        async with kit.instance(
+            clock=wanted.get("start") or "clock" in request.fixturenames,
+            interleave=flarelet_interleaving,
+            evict="every-turn" if request.config.getoption("--flarelet-evict") else wanted.get("evict"),
+            seed=flarelet_seed,
+            left=left,
+        ) as running:
             yield running
 
     @pytest.fixture

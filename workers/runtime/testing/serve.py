@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -25,10 +25,20 @@ async def serve(
     variables: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     random: Random | None = None,
+    others: Sequence[Path] = (),
 ) -> AsyncGenerator[str, None]:
-    """Serve a configuration file's Worker and give the base URL, such as `http://127.0.0.1:41234`."""
+    """Serve a configuration file's Worker and give the base URL, such as `http://127.0.0.1:41234`.
+
+    `others` are the configuration files of Workers that it reaches by bindings.
+    """
     async with serve_app(
-        config_path, persist_to, environment=environment, variables=variables, clock=clock, random=random
+        config_path,
+        persist_to,
+        environment=environment,
+        variables=variables,
+        clock=clock,
+        random=random,
+        others=others,
     ) as (_app, url):
         yield url
 
@@ -42,12 +52,15 @@ async def serve_app(
     variables: Mapping[str, str] | None = None,
     clock: Clock | None = None,
     random: Random | None = None,
+    others: Sequence[Path] = (),
 ) -> AsyncGenerator[tuple[App, str], None]:
     """Like `serve`, and give the application too."""
     project = load(config_path, environment, variables)
     async with (
         OutboundClient() as outbound,
-        App.open(project, persist_to=persist_to, outbound=outbound.fetch, clock=clock, random=random) as app,
+        App.open(
+            project, persist_to=persist_to, outbound=outbound.fetch, clock=clock, random=random, others=others
+        ) as app,
         serving(app, port=0) as edge,
     ):
         yield app, edge.url

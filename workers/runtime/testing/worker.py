@@ -75,9 +75,14 @@ class TestWorker:
     __test__ = False  # for pytest, which collects classes by this name
 
     def __init__(
-        self, isolate: Isolate, respond: Callable[[web.Request], Awaitable[web.Response]], cf: Mapping[str, Any] | None
+        self,
+        isolate: Isolate,
+        respond: Callable[[web.Request], Awaitable[web.Response]],
+        cf: Mapping[str, Any] | None,
+        opened: Callable[[ClientSocket], None],
     ) -> None:
         self._isolate = isolate
+        self._opened = opened
         self._fetcher = Fetcher(_Outside(respond, cf), Response)
 
     async def fetch(self, resource: Any, init: Mapping[str, Any] | None = None, /, **options: Any) -> Response:
@@ -107,7 +112,9 @@ class TestWorker:
         socket = response.js_object.webSocket
         if socket is None:
             raise ConnectionError(f"no WebSocket but {response.status}: {(await response.text())[:500]}")
-        return ClientSocket.over(socket, response.headers.get("sec-websocket-protocol", ""))
+        client = ClientSocket.over(socket, response.headers.get("sec-websocket-protocol", ""))
+        self._opened(client)
+        return client
 
     async def scheduled(
         self, *, cron: str = "", scheduled_time: datetime | int | None = None, **given: Any
