@@ -23,6 +23,8 @@ class TopicClass:
     """True stores everything said on these topics, False nothing; None what the publisher asks for."""
     history_limit: int | None = None
     """Stored messages kept of one of these topics; None takes the setting of all."""
+    delivery: Literal["resync", "drop_oldest", "conflate", "coalesce", "close"] | None = None
+    """What happens to what is said on these topics while a client does not read; None goes by its kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,15 @@ class RealtimeSettings:
     max_topic_burst: int = 200
     max_snapshot_rows: int = 10_000
     """Rows a table's snapshot may have."""
+    max_queue_bytes: int = 1_048_576
+    """What topics may say to one client that does not read, before their policies decide what it misses."""
+    max_queue_frames: int = 1_024
 
     def __post_init__(self) -> None:
         for name in ("max_client_rate", "max_topic_rate"):
             if not 0 <= getattr(self, name) <= 1e9:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be 0 to 10^9")
-        for name in ("max_client_burst", "max_topic_burst", "max_snapshot_rows"):
+        for name in ("max_client_burst", "max_topic_burst", "max_snapshot_rows", "max_queue_bytes", "max_queue_frames"):
             self._at_least_one(name)
         for name in ("max_frame_bytes", "max_topic_bytes", "max_topics", "max_spellings", "max_waiting"):
             self._at_least_one(name)
