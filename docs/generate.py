@@ -114,6 +114,8 @@ CONFIG = {
     "max_state_bytes": "largest presence state",
     "max_waiting": "commands that may wait while a topic is being reached",
     "history_limit": "stored messages kept a topic",
+    "max_queue_bytes": "bytes that topics may say to one client that does not read before it misses something",
+    "max_queue_frames": "frames, likewise",
     "history_age_s": "seconds a stored message is kept; 0 sets no limit",
     "history_bytes": "bytes stored of one topic; 0 sets no limit",
     "history_page": "messages a history request returns without `limit`",

@@ -252,6 +252,7 @@ class TopicSection(BaseModel):
     class_name: ClassName = "TopicObject"
     persist: bool | None = None
     history_limit: int | None = None
+    delivery: Literal["resync", "drop_oldest", "conflate", "coalesce", "close"] | None = None
 
 
 class RealtimeSection(BaseModel):
@@ -295,6 +296,8 @@ class RealtimeSection(BaseModel):
     max_topic_rate: Annotated[float, Field(ge=0, strict=False)] | None = None
     max_topic_burst: int | None = None
     max_snapshot_rows: int | None = None
+    max_queue_bytes: int | None = None
+    max_queue_frames: int | None = None
     table_log_rows: Annotated[int, Field(ge=1)] = 10_000
     table_log_bytes: Annotated[int, Field(ge=1)] = 16_777_216
     table_log_age_s: Annotated[float, Field(gt=0, strict=False)] = 3600
