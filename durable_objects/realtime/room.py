@@ -19,6 +19,7 @@ from typing import Any
 from durable_objects.realtime.core.access import Action, Connection
 from durable_objects.realtime.core.audience import Leg
 from durable_objects.realtime.core.codes import Code, RealtimeError, Refused
+from durable_objects.realtime.core.delivery import Bounds
 from durable_objects.realtime.core.history import History, Message, Position
 from durable_objects.realtime.core.protocol import about, dumps, error_frame, leg_refused, leg_resumed, loads
 from durable_objects.realtime.core.publication import Publication
@@ -34,6 +35,7 @@ from durable_objects.realtime.core.topic import (
     Topic,
 )
 from durable_objects.realtime.record import Record
+from durable_objects.realtime.speaker import Speaker
 from durable_objects.realtime.tails import tail_of_object
 from durable_objects.realtime.topic_log import Retention, TopicLog
 from workers.compat.clock import now_ms
@@ -52,13 +54,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the settings say about one topic: how much is stored, whether everything is, and what the tail may take."""
+    """What the settings say about one topic: what is stored, what the tail and a slow client may take."""
 
     count: int
     age_s: float = 0.0
     bytes: int = 0
     persist: bool | None = None
     tail_bytes: int = 1_048_576
+    delivery: str | None = None
+    queue_bytes: int = 1_048_576
+    queue_frames: int = 1_024
 
 
 class Room:
@@ -91,6 +96,7 @@ class Room:
         self._record = Record(name, self.topic, TopicLog(ctx.storage))
         self._tickets: dict[str, Leg] = {}
         self._sockets: dict[str, Any] = {}
+        self._speaker = Speaker(self._sockets)
         self._turns: dict[str, deque[str]] = {}
         for socket in ctx.getWebSockets(_TAG):
             leg = Leg.from_attachment(socket.deserializeAttachment())
@@ -154,6 +160,7 @@ class Room:
         """Set what the settings say about this topic."""
         self.limits = Limits(**limits)
         self.topic.max_tail_bytes = self.limits.tail_bytes
+        self._speaker.configure(self.limits.delivery, Bounds(self.limits.queue_bytes, self.limits.queue_frames))
 
     # -- one leg's commands, in order
 
@@ -331,11 +338,8 @@ class Room:
         sockets = self._sockets
         for effect in effects:
             if isinstance(effect, Broadcast):
-                but = effect.but
                 for group, text in effect.frames:
-                    for leg_id in group.legs:
-                        if leg_id != but:
-                            sockets[leg_id].send(text)
+                    self._speaker.tell(group, text, effect.kind, effect.but)
             elif isinstance(effect, Reply):
                 self._send(effect.leg, effect.text)
             elif isinstance(effect, Remember):

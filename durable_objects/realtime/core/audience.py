@@ -61,6 +61,8 @@ class Group:
     options: Options | None
     lens: Lens | None = None
     legs: dict[str, None] = field(default_factory=dict[str, None])
+    crowd: Any = None
+    """What the shell made of the legs to speak to all at once; forgotten when they change."""
 
     @property
     def is_v1(self) -> bool:

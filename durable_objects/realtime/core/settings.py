@@ -177,6 +177,9 @@ class RealtimeSettings:
             "bytes": self.history_bytes,
             "persist": None if entry is None else entry.persist,
             "tail_bytes": self.max_session_bytes,
+            "delivery": None if entry is None else entry.delivery,
+            "queue_bytes": self.max_queue_bytes,
+            "queue_frames": self.max_queue_frames,
         }
 
     def class_for(self, topic: str) -> str:

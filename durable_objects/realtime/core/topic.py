@@ -21,6 +21,7 @@ from durable_objects.realtime.core import v1
 from durable_objects.realtime.core.access import Connection
 from durable_objects.realtime.core.audience import Group, Leg, Lens, Options, group_key
 from durable_objects.realtime.core.codes import Code, RealtimeError
+from durable_objects.realtime.core.delivery import Kind
 from durable_objects.realtime.core.history import History, Message, Position, Receipt
 from durable_objects.realtime.core.presence import EVENT_NAMES, Presence, PresenceChange
 from durable_objects.realtime.core.protocol import (
@@ -55,6 +56,7 @@ class Broadcast:
 
     frames: tuple[tuple[Group, str], ...]
     but: str | None = None
+    kind: Kind = Kind.EVENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +300,7 @@ class Topic:
             return []
         self.tail.add(entry, self.max_tail_bytes)
         frames = [(group, text) for group in self._groups.values() if (text := group.frame(entry)) is not None]
-        return [Broadcast(tuple(frames), entry.but)] if frames else []
+        return [Broadcast(tuple(frames), entry.but, _kind_of(entry))] if frames else []
 
     # -- presence
 
@@ -348,7 +350,7 @@ class Topic:
                 frames.append((group, text))
             elif group.presence == "occupancy":
                 frames.append((group, v1.occupancy(group.spelling, self.tail.epoch, self.tail.version, occupancy)))
-        return [Broadcast(tuple(frames))] if frames else []
+        return [Broadcast(tuple(frames), kind=Kind.PRESENCE)] if frames else []
 
     def answer_presence(self, leg: Leg, spelling: str, id: str | None) -> list[Effect]:
         """Answer who is present."""
@@ -430,17 +432,29 @@ class Topic:
             lens = None if options is None or self._lens is None else self._lens(leg, options)
             group = self._groups[key] = Group(spelling, options, lens)
         group.legs[leg.id] = None
+        group.crowd = None
 
     def _leave(self, leg: Leg, spelling: str) -> None:
         key = group_key(spelling, leg.spellings[spelling])
         group = self._groups.get(key)
         if group is not None:
             group.legs.pop(leg.id, None)
+            group.crowd = None
             if not group.legs:
                 del self._groups[key]
 
     def _group(self, leg: Leg, spelling: str) -> Group:
         return self._groups[group_key(spelling, leg.spellings[spelling])]
+
+
+def _kind_of(entry: Entry) -> Kind:
+    if entry.kind in ("db_change", "resync"):
+        return Kind.TABLE
+    if entry.kind == "presence":
+        return Kind.PRESENCE
+    if entry.is_stored:
+        return Kind.STORED
+    return Kind.TOKENS if entry.event.startswith("ai:") else Kind.EVENT
 
 
 def _remember(leg: Leg) -> Remember:
