@@ -21,15 +21,20 @@ __all__ = ["Ambient", "Env", "EnvProxy", "current", "enter", "get", "install", "
 class Env:
     """The bindings of one Worker, read as attributes; it cannot be changed."""
 
-    def __init__(self, bindings: Mapping[str, object]) -> None:
+    __slots__ = ("__dict__", "_source")
+
+    def __init__(self, bindings: Mapping[str, object], source: str = "") -> None:
+        """Hold bindings; `source` is the name of the configuration file, for the text of errors."""
         # Bindings live in __dict__ so that a read is a plain attribute lookup: handlers read env on every request.
         self.__dict__.update(bindings)
+        object.__setattr__(self, "_source", source)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") or name == "_source":
             raise AttributeError(name)
         configured = ", ".join(sorted(self.__dict__)) or "none"
-        raise AttributeError(f"env has no binding {name!r}; configured: {configured}")
+        where = f" in {self._source}" if self._source else ""
+        raise AttributeError(f"env has no binding {name!r}; configured{where}: {configured}")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"env is read-only; declare {name!r} in the Worker's configuration or use patch_env")
@@ -51,7 +56,7 @@ class Env:
 
     def overlaid(self, bindings: Mapping[str, object]) -> Env:
         """Return a copy in which `bindings` replace or join the configured ones."""
-        return Env({**self.__dict__, **bindings})
+        return Env({**self.__dict__, **bindings}, self._source)
 
 
 @dataclass

@@ -201,8 +201,8 @@ def namespaces(home: Home, host: Host, homes: Mapping[str, Home]) -> tuple[dict[
         script, class_name = binding.script_name, binding.class_name
         owner = home if script in (None, project.name, project.settings.name) else homes.get(script)
         if owner is None:
-            why = f'and that Worker, "{script}", is not running here'
-            stand_in = found[binding.name] = Unavailable(binding.name, "Durable Object of another Worker", why)
+            why = f'and its Worker, "{script}", is not running here'
+            stand_in = found[binding.name] = Unavailable(binding.name, "Durable Object", why)
             warnings.append(f"{project.path.name}: {stand_in}; name its configuration too, with another -c")
             continue
         cls = find_class(owner.project, owner.module, f"durable_objects.bindings.{number}.class_name", class_name)

@@ -64,9 +64,10 @@ class Isolate:
         tasks: asyncio.TaskGroup,
         outbound: Outbound,
         flags: Sequence[str] = (),
+        source: str = "",
     ) -> None:
         self.name = name
-        self.env = Env({})
+        self.env = Env({}, source)
         self.ambient = Ambient(self.env, self.wait_until, outbound, name)
         self.context = ExecutionContext(self.wait_until)
         self.module: ModuleType | None = None

@@ -12,6 +12,7 @@ from workers.compat import web
 from workers.runtime import bindings
 from workers.runtime.bindings import Home
 from workers.runtime.config.load import Project
+from workers.runtime.deadlines import Deadlines
 from workers.runtime.dispatch import Dispatcher
 from workers.runtime.isolate import Isolate, Outbound
 from workers.runtime.loader import ModuleSpace
@@ -40,7 +41,8 @@ class Worker:
         self.project = project
         self.space = ModuleSpace(main, after) if main is not None else None
         """The Worker's modules, None without a main module."""
-        self.isolate = Isolate(project.name, self.space, tasks, outbound, project.settings.compatibility_flags)
+        flags, source = project.settings.compatibility_flags, project.path.name
+        self.isolate = Isolate(project.name, self.space, tasks, outbound, flags, source)
         self.callee = Callee(self.isolate, tasks)
         self.assets: AssetServer | None = None
         self.dispatcher: Dispatcher
@@ -101,9 +103,11 @@ class Worker:
                 )
         return warnings
 
-    def ready(self, clock: Clock, *, pages: bool, raises: bool, test_scheduled: bool) -> None:
+    def ready(self, clock: Clock, *, pages: bool, raises: bool, test_scheduled: bool, deadlines: Deadlines) -> None:
         """Begin to answer; see `Dispatcher` for the options."""
-        self.dispatcher = Dispatcher(self.isolate, clock, pages=pages, raises=raises, test_scheduled=test_scheduled)
+        self.dispatcher = Dispatcher(
+            self.isolate, clock, pages=pages, raises=raises, test_scheduled=test_scheduled, deadlines=deadlines
+        )
 
     def respond(self, request: web.Request) -> Awaitable[web.Response]:
         """Answer a request: static files where they come first, else the Worker."""

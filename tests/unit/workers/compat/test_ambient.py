@@ -70,3 +70,10 @@ def test_a_patch_overlays_bindings_for_a_while():
             assert (env.A, env.B, env.C) == (9, 2, 3)
         assert env.A == 1
         assert "C" not in env
+
+
+def test_a_missing_binding_is_said_with_the_file_that_would_have_it() -> None:
+    env = Env({"B": 1, "A": 2}, "wrangler.jsonc")
+    for one in (env, env.overlaid({})):
+        with pytest.raises(AttributeError, match=r"^env has no binding 'C'; configured in wrangler\.jsonc: A, B$"):
+            _ = one.C
