@@ -76,9 +76,12 @@ def config_page() -> str:
     from dataclasses import MISSING, fields
 
     from durable_objects.realtime.core.settings import RealtimeSettings
-    from workers.runtime.config.models import RealtimeSection
+    from workers.runtime.config.models import LimitsSection, RealtimeSection
 
     defaults = {field.name: field.default for field in fields(RealtimeSettings) if field.default is not MISSING}
+    limits = "".join(
+        f"| `{name}` | `{field.default:g}` | {LIMITS[name]} |\n" for name, field in LimitsSection.model_fields.items()
+    )
     rows = ""
     for name, field in RealtimeSection.model_fields.items():
         default = [] if field.default_factory is not None else (field.default or defaults.get(name))
@@ -88,6 +91,9 @@ def config_page() -> str:
         "# `[flarelet]`\n\n"
         "The one table of ours in `wrangler.toml`; an unknown key in it is an error. `plan` is `\"paid\"` (the\n"
         "default) or `\"free\"`: whose limits hold where they depend on it, see [limits](limits.md).\n\n"
+        "## `[flarelet.limits]`\n\n"
+        "How long code of a Worker may take, in seconds; 0 is no limit.\n\n"
+        "| key | default | meaning |\n| --- | --- | --- |\n" + limits + "\n"
         "## `[flarelet.realtime]`\n\n"
         "Without it nothing of realtime exists.\n\n"
         "| key | default | meaning |\n| --- | --- | --- |\n" + rows + "\n"
@@ -96,6 +102,14 @@ def config_page() -> str:
         "module exports; `persist`, true to store everything that is said, false to store nothing, whatever the\n"
         "publisher asks for; `history_limit`, stored messages kept of each of these topics.\n"
     )
+
+
+LIMITS = {
+    "handler_s": "until a `fetch` handler has returned its response; then it is cancelled and the client told. Bodies "
+    "that stream, WebSockets and `waitUntil` go on after the response and do not count",
+    "busy_s": "until code that lets nothing else run (an infinite loop) is interrupted by a `BusyError`; the log says "
+    "after 1.5 s where it is",
+}
 
 
 CONFIG = {

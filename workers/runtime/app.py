@@ -25,7 +25,8 @@ from workers.request import Request
 from workers.response import Response
 from workers.runtime import bindings
 from workers.runtime.config.load import Project, load
-from workers.runtime.config.models import RealtimeSection
+from workers.runtime.config.models import LimitsSection, RealtimeSection
+from workers.runtime.deadlines import Deadlines
 from workers.runtime.dispatch import Dispatcher
 from workers.runtime.isolate import Isolate, Outbound
 from workers.runtime.loader import ModuleSpace
@@ -65,6 +66,10 @@ class App:
         self._executor: Executor | None = None
         self._raises = False
         self._test_scheduled = False
+        self.limits = LimitsSection() if project.settings.flarelet is None else project.settings.flarelet.limits
+        """How long the Workers' code may take."""
+        self.deadlines = Deadlines(self.limits.handler_s)
+        """The handlers that are running."""
         self._realtime: Realtime | None = None
         self._realtime_answers = False
         self._pages = False
@@ -148,6 +153,7 @@ class App:
             if self._own_clock is not None:
                 worker.isolate.ambient.clock = self._own_clock.now_ms
             stack.callback(worker.isolate.unload)
+        stack.callback(self.deadlines.close)
         stack.push_async_callback(resources.close)
         stack.push_async_callback(self._drain)
         stack.push_async_callback(host.close)
@@ -160,7 +166,13 @@ class App:
             self._warn(worker.project, worker.connect(host, homes, callees))
         self._add_realtime(stack, random)
         for worker in workers:
-            worker.ready(self._clock, pages=self._pages, raises=self._raises, test_scheduled=self._test_scheduled)
+            worker.ready(
+                self._clock,
+                pages=self._pages,
+                raises=self._raises,
+                test_scheduled=self._test_scheduled,
+                deadlines=self.deadlines,
+            )
         self._dispatcher, self._answer = primary.dispatcher, primary.respond
         if primary.isolate.module is not None and not self._dispatcher.has_fetch and self._realtime is None:
             self.warnings.append(f"{project.settings.main} exports no Default class with fetch and no on_fetch")
@@ -308,6 +320,15 @@ class App:
     def host(self) -> Host:
         """Where Durable Objects live."""
         return self._host
+
+    def is_source(self, path: str) -> bool:
+        """Say whether a file is the own source of one of the Workers."""
+        return any(worker.isolate.is_own(path) for worker in self._workers)
+
+    def shown(self, path: str) -> str:
+        """Return a source file's path as it is shown."""
+        spaces = [worker.space for worker in self._workers if worker.space is not None]
+        return next((space.shown(path) for space in spaces if space.is_source(path)), path)
 
     @property
     def source_folders(self) -> list[Path]:

@@ -15,14 +15,17 @@ from workers.compat import ambient, stacks, web
 from workers.compat.proxies import JsProxy, JsTypeError
 from workers.request import Request
 from workers.response import FetchResponse
+from workers.runtime.deadlines import Deadlines
 from workers.runtime.error_page import error_page, wants_page
 from workers.runtime.isolate import Isolate
 from workers.runtime.tracebacks import log_failure
+from workers.runtime.watchdog import StubbornBusyError
 
 __all__ = ["Dispatcher", "ScheduledController"]
 
 _SCHEDULED_PATHS = frozenset({"/cdn-cgi/handler/scheduled", "/cdn-cgi/mf/scheduled", "/cdn-cgi/local/scheduled"})
 _NOT_A_RESPONSE = "Incorrect type for Promise: the Promise did not resolve to 'Response'."
+_SCHEDULED_S = 15 * 60  # what Cloudflare gives a scheduled event
 _NO_FETCH = "Handler does not export a fetch() function."
 
 _log = logging.getLogger(__name__)
@@ -58,6 +61,7 @@ class Dispatcher:
         pages: bool = False,
         raises: bool = False,
         test_scheduled: bool = False,
+        deadlines: Deadlines | None = None,
     ) -> None:
         """Prepare to call a Worker's handlers.
 
@@ -67,7 +71,9 @@ class Dispatcher:
             pages: Show an exception to a browser as a page.
             raises: Let exceptions of `fetch` handlers reach the caller, for tests.
             test_scheduled: Run the `scheduled` handler for a request of `/__scheduled`, as `wrangler dev` can.
+            deadlines: Ends handlers that never answer; without it they may take as long as they like.
         """
+        self._deadlines = deadlines or Deadlines(0)
         self._raises = raises
         self._test_scheduled = test_scheduled
         self._isolate = isolate
@@ -93,6 +99,7 @@ class Dispatcher:
             ambient.invocation.reset(token)
 
     async def _answer(self, request: web.Request) -> web.Response:
+        running = self._deadlines.begin(request)
         try:
             if "/cdn-cgi/" in request.url and (path := urlsplit(request.url)).path in _SCHEDULED_PATHS:
                 return await self._scheduled_over_http(path.query)
@@ -103,14 +110,19 @@ class Dispatcher:
                 result = await result
             return _response(result)
         except asyncio.CancelledError as error:
+            hung = self._deadlines.hung(running, error)
+            if hung is not None:
+                return self.failure(hung, request)
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise  # the request itself was cancelled, not something the Worker waited for
             return self.failure(error, request)
-        except Exception as error:  # a request
+        except (Exception, StubbornBusyError) as error:  # a request
             if self._raises:
                 raise
             return self.failure(error, request)
+        finally:
+            self._deadlines.end(running)
 
     def _fetch_caller(self) -> Callable[[web.Request], object]:
         """Return how this Worker's fetch is called; the number of arguments it wants is looked up once."""
@@ -159,7 +171,7 @@ class Dispatcher:
         with ambient.enter(isolate.ambient), ambient.counting():
             try:
                 await self._run_scheduled(controller)
-            except Exception as error:  # an event
+            except (Exception, StubbornBusyError) as error:  # an event
                 log_failure(_log, isolate.report(error), error, isolate.name, "scheduled: ")
                 return "exception", controller.no_retry
         return "ok", controller.no_retry
@@ -177,7 +189,8 @@ class Dispatcher:
             raise JsTypeError("Handler does not export a scheduled() function.")
         result: Any = stacks.call(handler, *args) if stacks.is_armed() else handler(*args)
         if inspect.isawaitable(result):
-            await result
+            async with asyncio.timeout(_SCHEDULED_S):
+                await result
 
     def failure(self, error: BaseException, request: web.Request | None = None) -> web.Response:
         """Log an exception once and return the 500 answer.

@@ -8,12 +8,12 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import CodeType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import cast
 
 from workers.compat.proxies import error_parts
 
-__all__ = ["Frame", "Report", "log_failure", "make_report"]
+__all__ = ["Frame", "Report", "log_failure", "make_report", "stack_frames"]
 
 _LIBRARY = re.compile(r".*[/\\](?:site-packages|dist-packages|python_modules|python3\.\d+)[/\\]")
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep  # of this program
@@ -132,6 +132,13 @@ def log_failure(log: logging.Logger, report: Report, error: BaseException, worke
     log.debug("the whole traceback", exc_info=error)
 
 
+def stack_frames(
+    frame: FrameType | None, is_own: Callable[[str], bool], shown: Callable[[str], str]
+) -> tuple[Frame, ...]:
+    """Describe what is being run now, from the first call of the Worker to the line itself; see `make_report`."""
+    return tuple(_Reporter(is_own, shown).stack(frame))
+
+
 class _Reporter:
     def __init__(self, is_own: Callable[[str], bool], shown: Callable[[str], str]) -> None:
         self._is_own, self._shown = is_own, shown
@@ -167,6 +174,17 @@ class _Reporter:
             trace = trace.tb_next
         first = next((number for number, frame in enumerate(frames) if frame.own), 0)
         return frames[first:]  # what the runtime does before the Worker is of no interest
+
+    def stack(self, frame: FrameType | None) -> list[Frame]:
+        frames: list[Frame] = []
+        while frame is not None:
+            code = frame.f_code
+            position = _position(code, frame.f_lasti)
+            frames.append(self._frame(code.co_filename, frame.f_lineno, code.co_name, position))
+            frame = frame.f_back
+        frames.reverse()
+        first = next((number for number, found in enumerate(frames) if found.own), 0)
+        return frames[first:]
 
     def _frame(self, file: str, line: int, function: str, position: tuple[int, int] | None) -> Frame:
         own = self._is_own(file)

@@ -7,8 +7,8 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from workers.runtime.edge.listener import BindError, Listener
 from workers.runtime.edge.outbound import OutboundClient
 from workers.runtime.edge.serving import serving
 from workers.runtime.loader import LoadError, ModuleSpace
+from workers.runtime.watchdog import Watchdog
 
 __all__ = ["READY", "DevOptions", "run"]
 
@@ -156,7 +157,7 @@ class _Dev:
         self._noticed: float | None = None  # when the last change was
         self._space: ModuleSpace | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
-            _on_signal(self._loop, number, self._bell.stop)
+            stack.callback(signal.signal, number, signal.signal(number, self._signalled))
         self._watch = stack.enter_context(closing(SourceWatch(options.config, self._bell))) if options.reload else None
         self._address = stack.enter_context(closing(_Address(options)))
         self._requests = RequestLog(self._loop, quiet=options.quiet)
@@ -170,7 +171,8 @@ class _Dev:
         )
         self._keys.start(self._loop)
         stack.callback(self._keys.stop, self._loop)
-        debugger.install(self._keys.paused)
+        self._watchdog: Watchdog | None = None
+        debugger.install(self._at_debugger)
 
     async def serve(self) -> None:
         """Serve, and start again after a change, until the bell says to stop.
@@ -191,7 +193,7 @@ class _Dev:
     async def _serve_once(self) -> None:
         options, watch = self._options, self._watch
         if watch is not None:
-            watch.follow([])
+            watch.follow()  # before the files are read: what is saved meanwhile counts as changed
         project = load(options.config, options.environment, options.variables)
         others = [_load_other(path, options) for path in options.others]
         if watch is not None:
@@ -221,13 +223,34 @@ class _Dev:
                 banner.show(app, edge.url, keys=self._keys.active, again_after_s=took_s)
                 if watch is not None:
                     watch.follow_too(app.source_folders)
+                self._watchdog = self._watch_over(app)
                 firing = tasks.create_task(fire_crons(app, self._clock)) if options.fire_crons else None
                 changed = await self._changed()
+                self._watchdog.stop()
                 if firing is not None:
                     firing.cancel()
                 if changed:
                     edge.patience_s = app.patience_s = _RELOAD_PATIENCE_S  # a page that streams would hold up the rest
                 self._requests.flush()
+
+    def _watch_over(self, app: App) -> Watchdog:
+        watchdog = Watchdog(app.is_source, app.shown, app.deadlines, busy_s=app.limits.busy_s)
+        watchdog.start()
+        return watchdog
+
+    @contextmanager
+    def _at_debugger(self) -> Generator[None, None, None]:
+        """The person types at the debugger: keys are lines again, and time does not count."""
+        with self._keys.paused(), self._watchdog.paused() if self._watchdog is not None else nullcontext():
+            yield
+
+    def _signalled(self, _number: int, _frame: object) -> None:
+        """Stop in good order; at once the second time, and when the loop is held up by an infinite loop."""
+        stuck = self._watchdog is not None and self._watchdog.is_stuck
+        if self._bell.stopping or stuck:
+            raise KeyboardInterrupt
+        self._bell.stopping = True
+        self._loop.call_soon_threadsafe(self._bell.stop)
 
     async def _changed(self) -> bool:
         """Wait for a change of the source, or for the end."""
@@ -265,14 +288,3 @@ def _spare_the_collector() -> None:
     gc.freeze()
     gc.set_threshold(5_000, 20, 20)
     gc.enable()
-
-
-def _on_signal(loop: asyncio.AbstractEventLoop, number: signal.Signals, stop: Callable[[], None]) -> None:
-    def first() -> None:
-        loop.remove_signal_handler(number)  # the next one interrupts
-        stop()
-
-    try:
-        loop.add_signal_handler(number, first)
-    except NotImplementedError:  # Windows: Ctrl+C raises KeyboardInterrupt
-        return

@@ -65,9 +65,10 @@ class SourceWatch:
         self._seen = self._look()
         self._teller: _Teller | None = None
 
-    def follow(self, folders: Iterable[Path]) -> None:
-        """Name the folders of source, and count what they hold now as seen."""
-        self._folders = list(folders)
+    def follow(self, folders: Iterable[Path] | None = None) -> None:
+        """Name the folders of source, or keep the ones named last; count what they hold now as seen."""
+        if folders is not None:
+            self._folders = list(folders)
         self._seen = self._look()
 
     def follow_too(self, folders: Iterable[Path]) -> None:

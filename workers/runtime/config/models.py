@@ -22,6 +22,7 @@ __all__ = [
     "Flarelet",
     "KnownBinding",
     "KvNamespace",
+    "LimitsSection",
     "Migration",
     "RateLimit",
     "RealtimeSection",
@@ -310,12 +311,23 @@ class RealtimeSection(BaseModel):
         return {name: value for name, value in given.items() if value is not None}
 
 
+class LimitsSection(BaseModel):
+    """The `[flarelet.limits]` table: how long code of a Worker may take. 0 is no limit."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    handler_s: Annotated[float, Field(ge=0)] = 100.0
+    """Until a `fetch` handler has returned its response; streams and sockets go on after that."""
+    busy_s: Annotated[float, Field(ge=0)] = 30.0
+    """Until code that lets nothing else run is interrupted."""
+
+
 class Flarelet(BaseModel):
     """The `[flarelet]` table: what wrangler does not have."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     plan: Literal["paid", "free"] = "paid"
     """Whose limits hold where they depend on it."""
+    limits: LimitsSection = Field(default_factory=LimitsSection)
     realtime: RealtimeSection | None = None
 
 
