@@ -100,7 +100,8 @@ def config_page() -> str:
         "Each `[[flarelet.realtime.topics]]` entry has `pattern`, a glob on topic names such as `chat/*`. The first\n"
         "pattern that matches decides. Further keys, all optional: `class_name`, a `TopicObject` subclass that the main\n"
         "module exports; `persist`, true to store everything that is said, false to store nothing, whatever the\n"
-        "publisher asks for; `history_limit`, stored messages kept of each of these topics.\n"
+        "publisher asks for; `history_limit`, stored messages kept of each of these topics; `delivery`, what happens to\n"
+        "what is said while a client does not read: `resync`, `drop_oldest`, `conflate`, `coalesce` or `close`.\n"
     )
 
 
