@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 __all__ = [
-    "DAYS",
-    "MESSAGES_A_REQUEST",
-    "OBJECT_GB",
+    "_DAYS",
+    "_MESSAGES_A_REQUEST",
+    "_OBJECT_GB",
     "PRICES",
     "PRICES_AS_OF",
     "Bill",
@@ -25,11 +25,11 @@ __all__ = [
 ]
 
 PRICES_AS_OF: Final = "2026-07"
-DAYS: Final = 30
+_DAYS: Final = 30
 """Days of the month that included amounts are spread over."""
-MESSAGES_A_REQUEST: Final = 20
+_MESSAGES_A_REQUEST: Final = 20
 """Incoming WebSocket messages that are billed as one request of a Durable Object."""
-OBJECT_GB: Final = 0.128
+_OBJECT_GB: Final = 0.128
 """Memory that every Durable Object is billed for while it is awake, in GB."""
 
 
@@ -77,8 +77,8 @@ class Usage:
         return {
             "worker_requests": self.worker_requests,
             "worker_cpu_ms": self.worker_cpu_ms,
-            "object_requests": self.object_calls + self.object_messages / MESSAGES_A_REQUEST,
-            "object_gb_s": self.awake_s * OBJECT_GB,
+            "object_requests": self.object_calls + self.object_messages / _MESSAGES_A_REQUEST,
+            "object_gb_s": self.awake_s * _OBJECT_GB,
             "rows_read": self.rows_read,
             "rows_written": self.rows_written,
         }
@@ -119,6 +119,6 @@ def bill(usage: Usage) -> Bill:
     lines: list[Line] = []
     for price in PRICES:
         amount = units[price.unit]
-        beyond = max(0.0, amount - price.included_a_month / DAYS)
+        beyond = max(0.0, amount - price.included_a_month / _DAYS)
         lines.append(Line(price, amount, beyond / 1e6 * price.dollars_a_million, amount > price.free_a_day))
     return Bill(tuple(lines))
