@@ -11,18 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = [
-    "_DAYS",
-    "_MESSAGES_A_REQUEST",
-    "_OBJECT_GB",
-    "PRICES",
-    "PRICES_AS_OF",
-    "Bill",
-    "Line",
-    "Price",
-    "Usage",
-    "bill",
-]
+__all__ = ["PRICES", "PRICES_AS_OF", "Bill", "Line", "Price", "Usage", "bill"]
 
 PRICES_AS_OF: Final = "2026-07"
 _DAYS: Final = 30
