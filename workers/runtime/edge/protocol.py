@@ -103,6 +103,8 @@ class HttpProtocol(RequestHandler):
     def _cut_if_silent(self) -> None:
         self._first_request_timer = None
         if self._request_count == 0:
+            if self.transport is not None and not self.transport.is_closing():
+                self.handle_error(None, 408, message="Request Timeout: no whole request head arrived in time.")
             self.force_close()
 
     def abort(self) -> None:
