@@ -215,7 +215,7 @@ class ClientSocket:
         self._port.abort()
 
     def loss(self) -> tuple[int, bool]:
-        """Return how many bytes are on their way to the client, and whether it reset the connection."""
+        """Return how many bytes are on their way to the client, and whether it ended the connection without a Close."""
         undelivered = getattr(self._end.sink, "undelivered", None)
         return (0, False) if undelivered is None else undelivered()
 

@@ -1,7 +1,7 @@
 """What one connection may do: its credentials and their end, the rules, what was taken back, and how often it speaks.
 
-`Guards` are those of all live connections of an endpoint, which is how a server finds a user whose access it takes back.
-A revocation lives in memory: after a restart only what keys, tokens and rules say counts.
+`Guards` are those of all live connections of an endpoint, which is how a server finds a user whose access it takes
+back. A revocation lives in memory: after a restart only what keys, tokens and rules say counts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 from durable_objects.realtime.admission import admission
 from durable_objects.realtime.core.access import Admission, Connection, credentials
-from durable_objects.realtime.core.codes import CLOSE_DENIED, Code, RealtimeError
+from durable_objects.realtime.core.codes import CLOSE_DENIED, CLOSE_EXPIRED, Code, RealtimeError
 from durable_objects.realtime.core.names import TopicName
 from durable_objects.realtime.core.rate_limit import Bucket, Buckets
 from durable_objects.realtime.core.rules import RuleAction, Verdict, decide
@@ -215,7 +215,8 @@ class Guard:
     def end(self, error: RealtimeError) -> None:
         """Tell the client why, and end the connection."""
         self.client.tell(error)
-        self.client.close(CLOSE_DENIED, error.message[:120])
+        code = CLOSE_EXPIRED if error.code is Code.TOKEN_EXPIRED else CLOSE_DENIED
+        self.client.close(code, error.message[:120])
 
     def drop_where(self, chosen: Callable[[TopicName], bool], error: RealtimeError) -> None:
         """End the subscriptions of the chosen topics."""

@@ -13,14 +13,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["CLOSE_DENIED", "CLOSE_LEFT", "CLOSE_LOST", "CLOSE_RESTART", "Code", "Malformed", "RealtimeError", "Refused"]
+__all__ = [
+    "CLOSE_DENIED",
+    "CLOSE_EXPIRED",
+    "CLOSE_LEFT",
+    "CLOSE_LOST",
+    "CLOSE_RESTART",
+    "Code",
+    "Malformed",
+    "RealtimeError",
+    "Refused",
+]
 
 CLOSE_LEFT = 1000
 """A leg ends because its client unsubscribed or closed its socket properly."""
 CLOSE_RESTART = 1012
 """The server stops or restarts. Never 1000 or 1001: one public client does not reconnect after those."""
 CLOSE_DENIED = 4403
-"""The client's token has expired or its access was revoked: connecting again needs other credentials."""
+"""The client's access was taken back."""
+CLOSE_EXPIRED = 4401
+"""The client's token has expired: with a newer one it finds everything again."""
 CLOSE_LOST = 4001
 """A leg ends because its client's transport vanished without a Close frame."""
 

@@ -8,6 +8,7 @@ import pytest
 from durable_objects.realtime.core.settings import TopicClass
 from durable_objects.realtime.topic_object import TopicObject
 
+BASE = "http://localhost:8787"
 HISTORY = "/api/v1/public/realtime/history"
 RPC = "/internal/hooks/rpc"
 
@@ -74,14 +75,35 @@ async def test_a_bad_history_request_is_told_why_with_empty_messages(world: Any,
     assert body["message"]
 
 
-async def test_pages_of_other_origins_may_read_history(world: Any):
+async def test_pages_of_other_origins_may_read_history_where_they_need_a_key(start: Any):
+    world = await start(public_keys=("pk_1",))
     asked = {"Origin": "http://app.example", "Access-Control-Request-Headers": "x-aerostack-key"}
     preflight = await world.request(HISTORY, method="OPTIONS", headers=asked)
     assert preflight.status == 204
     assert preflight.headers["access-control-allow-headers"] == "x-aerostack-key"
-    response = await world.request(f"{HISTORY}?room=x", headers=asked)
+    response = await world.request(f"{HISTORY}?room=x&apiKey=pk_1", headers=asked)
     assert response.headers["access-control-allow-origin"] == preflight.headers["access-control-allow-origin"] == "*"
     assert (await world.request(HISTORY, method="POST")).status == 405
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1", "https://app.localhost", BASE])
+async def test_without_keys_pages_of_this_machine_may_read_history(world: Any, origin: str):
+    asked = {"Origin": origin, "Host": "localhost:8787"}
+    preflight = await world.request(HISTORY, method="OPTIONS", headers=asked)
+    response = await world.request(f"{HISTORY}?room=x", headers=asked)
+    assert (preflight.status, response.status) == (204, 200)
+    assert response.headers["access-control-allow-origin"] == preflight.headers["access-control-allow-origin"] == origin
+    assert response.headers["vary"] == "origin"
+
+
+@pytest.mark.parametrize("origin", ["http://app.example", "null", "http://localhost.example", "http://[", "x"])
+async def test_without_keys_other_pages_may_not_read_history(world: Any, origin: str):
+    for method in ("GET", "OPTIONS"):
+        asked = {"Origin": origin, "Host": "localhost:8787"}
+        response = await world.request(f"{HISTORY}?room=x", method=method, headers=asked)
+        assert response.status == 403
+        assert (await response.json())["messages"] == []
+        assert "access-control-allow-origin" not in response.headers
 
 
 async def test_history_needs_a_key_where_keys_are_configured(start: Any):
