@@ -150,9 +150,14 @@ class Realtime:
         if self._directory.tables is not None:
             self._directory.tables.dispatch(commit)
 
+    async def remember(self) -> None:
+        """Store what the connections have, for the next process. Call it before the objects are closed."""
+        await self._keeper.remember()
+
     async def close(self) -> None:
         """Stop what still runs in the background; sockets are closed by the objects' host."""
-        await self._keeper.close()
+        await self._keeper.remember()
+        self._keeper.close()
         await self._directory.tasks.close()
 
 

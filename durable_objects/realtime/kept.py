@@ -35,7 +35,7 @@ __all__ = ["Absent", "Keeper", "Member"]
 _SWEEP_S = 10.0
 _MOST_COMPARED = 16
 _UNREAD_MS = 100
-"""How long a client that resets its connection may have left unread what had arrived."""
+"""How long before its end a client's program may have left unread what its machine had acknowledged."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class Member(Protocol):
     """Whether it is a public client, which cannot find its topics by itself."""
 
     def loss(self) -> tuple[int, bool]:
-        """Return how many bytes are on their way to the client, and whether it reset the connection."""
+        """Return how many bytes are on their way to the client, and whether it ended the connection without a Close."""
         ...
 
     def take_up(self) -> None:
@@ -169,12 +169,12 @@ class Keeper:
             tail = tails.by_object.get(self.directory.object_id(name)) if link.spellings else None
             if tail is not None:
                 found[name] = tail
-        lost_bytes, was_reset = member.loss()
+        lost_bytes, was_ended = member.loss()
         session.after = heard_until(
             {tail: links[name].spellings for name, tail in found.items()},
             tails.next_order(),
             lost_bytes=lost_bytes,
-            doubtful_ms=now_ms - _UNREAD_MS if was_reset else now_ms + 1,
+            doubtful_ms=now_ms - _UNREAD_MS if was_ended else now_ms + 1,
             heard_at_ms=member.heard_at_ms,
         )
         for name, link in links.items():
@@ -293,12 +293,15 @@ class Keeper:
             if absent is not None:
                 absent.stop()
 
-    async def close(self) -> None:
-        """Store what is kept, for the next process, and end it in this one."""
+    async def remember(self) -> None:
+        """Store what is kept, for the next process; nothing is stored after that."""
+        if self.directory.settings.session_grace_s:
+            await self._store.close()
+
+    def close(self) -> None:
+        """End what is kept in this process."""
         if self._sweeping is not None:
             self._sweeping.cancel()
-        if self.directory.settings.session_grace_s:
-            await self._store.flush(is_alive=True)
         self.sessions.clear()
         for absent in list(self._absent.values()):
             absent.stop()

@@ -34,10 +34,13 @@ class SessionStore:
         self._changed: dict[str, None] = {}
         self._written: set[str] = set()
         self._is_writing = False
+        self._is_closed = False
         self._timer: asyncio.TimerHandle | None = None
 
     def changed(self, id: str) -> None:
         """Note that a connection has other subscriptions than before, or none any more."""
+        if self._is_closed:
+            return
         self._changed[id] = None
         if self._timer is None and not self._is_writing:
             self._timer = asyncio.get_running_loop().call_later(_WRITE_AFTER_S, self._begin)
@@ -59,15 +62,22 @@ class SessionStore:
 
     async def mark_alive(self) -> None:
         """Note that what was stored until now has been told."""
-        if self._written:
+        if self._written and not self._is_closed:
             await self._write((), {}, is_alive=True)
 
-    async def flush(self, *, is_alive: bool = False) -> None:
-        """Write what waits."""
+    async def close(self) -> None:
+        """Write what waits, and that everything has been told; nothing is written after that."""
+        if not self._is_closed:
+            await self._flush(is_alive=True)
+            self._is_closed = True
+
+    async def _flush(self, *, is_alive: bool = False) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         changed, self._changed = self._changed, {}
+        if self._is_closed:
+            return
         rows: dict[str, str] = {}
         gone: list[str] = []
         for id in changed:
@@ -99,7 +109,7 @@ class SessionStore:
 
     async def _write_changed(self) -> None:
         try:
-            await self.flush()
+            await self._flush()
         finally:
             self._is_writing = False
             if self._changed:

@@ -300,6 +300,8 @@ class App:
 
     async def close_objects(self, code: int = 1012) -> None:
         """Commit and stop every Durable Object; their sockets are closed with `code`."""
+        if self._realtime is not None:
+            await self._realtime.remember()
         await self._host.close(code)
 
     @property

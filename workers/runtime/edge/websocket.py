@@ -201,7 +201,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the peer end when the client vanished without a Close."""
-        self._loss = (self.undelivered()[0], exc is not None)
+        self._loss = (self.undelivered()[0], True)
         self._transport = None
         self.hub.connections.discard(self)
         self._stop_timer()
@@ -234,7 +234,10 @@ class Connection(asyncio.Protocol):
             self._hang_up()
 
     def undelivered(self) -> tuple[int, bool]:
-        """Return how many bytes the client may not have received, at most, and whether it reset the connection."""
+        """Return how many bytes the client may not have received, at most, and whether it ended the connection.
+
+        It may have ended before its program had read what its machine acknowledged.
+        """
         transport = self._transport
         if transport is None:
             return self._loss
