@@ -19,22 +19,20 @@ import subprocess
 import tempfile
 from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
 
-from d1 import D1Database, Engine
+from d1 import D1Database
 from durable_objects.clock import SystemClock
-from durable_objects.host import Host, ObjectClass
-from durable_objects.ids import IdFactory
+from workers import Response
 from workers.compat.proxies import JsException
 from workers.compat.streams import ReadableStream
-from workers.entrypoints import DurableObject
 from workers.runtime.kv.namespace import KvNamespace
-from workers.runtime.kv.store import KvStore
+from workers.runtime.testing import Miniflare as KitMiniflare
 
 HERE = Path(__file__).parent
 INSTALLED = HERE.parents[2] / "build" / "interop"
@@ -153,37 +151,55 @@ class Miniflare:
 # -- flarelet
 
 
+KEEPER = """
+import json
+
+from workers import DurableObject
+
+
+class Keeper(DurableObject):
+    async def alarm(self, info):
+        told = {"name": self.ctx.id.name, "scheduledTime": info.scheduledTime, "retryCount": info.retryCount}
+        await self.env.TOLD.fetch("http://told/", method="POST", body=json.dumps(told))
+"""
+
+
 class Flarelet:
-    """This project's object host and database on a state folder; `ahead_ms` sets its clock forward."""
+    """This project on a state folder, by its test kit; `ahead_ms` sets its clock forward."""
 
     def __init__(self, state: Path, ahead_ms: int = 0) -> None:
-        self._state = state
         self._rung: dict[str, asyncio.Future[Any]] = {}
-        self._clock = SimpleNamespace(now_ms=lambda: SystemClock().now_ms() + ahead_ms)
-        self._stack = AsyncExitStack()
+        self._kit = KitMiniflare(
+            name="interop",
+            script=KEEPER,
+            compatibilityDate="2026-07-01",
+            durableObjects={"KEEPER": {"className": "Keeper", "useSQLite": True}},
+            d1Databases={"DB": DATABASE_ID},
+            kvNamespaces={"KV": "interop-kv"},
+            serviceBindings={"TOLD": self._told},
+            defaultPersistRoot=str(state),
+            clock=SimpleNamespace(now_ms=lambda: SystemClock().now_ms() + ahead_ms) if ahead_ms else False,
+        )
 
     async def __aenter__(self) -> Self:
-        host = Host(self._state / "do", clock=self._clock)
-        self._keepers = host.namespace(ObjectClass("interop-Keeper", Keeper, self))
-        self._stack.push_async_callback(host.close)
-        await host.start()
-        database_id = IdFactory("miniflare-D1DatabaseObject").from_name(DATABASE_ID)
-        engine = Engine.open(self._state / "d1" / "miniflare-D1DatabaseObject" / f"{database_id}.sqlite")
-        self._stack.push_async_callback(engine.close)
-        self.db = D1Database(engine)
-        store = KvStore(self._state / "kv", "interop-kv", self._clock)
-        self._stack.callback(store.close)
-        self.kv = KvNamespace(store, self._clock)
+        self._keepers = await self._kit.get_durable_object_namespace("KEEPER")
+        self.db = await self._kit.get_d1_database("DB")
+        self.kv = await self._kit.get_kv_namespace("KV")
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        await self._stack.aclose()
+        await self._kit.dispose()
+
+    async def _told(self, request: Any) -> Response:
+        told = await request.json()
+        self.rung(told["name"]).set_result(told)
+        return Response("heard")
 
     async def within(self, name: str, script: Callable[[Any], Awaitable[Any]]) -> Any:
         """Run `script(ctx)` in the object of that name and return what it returned, uncopied."""
-        self.script = script
-        await self._keepers.getByName(name).run()
-        return self.result
+        return await self._kit.run_in_durable_object(
+            self._keepers.getByName(name), lambda _keeper, state: script(state)
+        )
 
     async def object(self, name: str, steps: Steps) -> list[Any]:
         """Perform steps in the object of that name."""
@@ -204,15 +220,6 @@ class Flarelet:
     def rung(self, name: str) -> asyncio.Future[Any]:
         """What `alarm()` of that object will have been told."""
         return self._rung.setdefault(name, asyncio.get_running_loop().create_future())
-
-
-class Keeper(DurableObject):
-    async def run(self) -> None:
-        self.env.result = await self.env.script(self.ctx)
-
-    async def alarm(self, info: Any) -> None:
-        told = {"name": self.ctx.id.name, "scheduledTime": info.scheduledTime, "retryCount": info.retryCount}
-        self.env.rung(self.ctx.id.name).set_result(told)
 
 
 Operations = Mapping[str, Callable[..., Any]]

@@ -70,10 +70,14 @@ class Miniflare:
     def __init__(self, options: Mapping[str, Any] | None = None, /, **given: Any) -> None:
         """Take options by Miniflare's names, in one table or by keyword, in camelCase or snake_case.
 
-        Those of its documentation, and: `config`, the path of a wrangler configuration to start from; `clock`, True
-        or an aware datetime, for virtual time; `random`, a `random.Random` for everything that is drawn by chance;
-        `outbound_service`, a function that answers the Worker's `fetch` instead of the network; `interleave`, a seed by
-        which what is ready runs in another order; `evict`, "every-turn" to take objects out of memory after each event.
+        Those of its documentation, and:
+
+        * `config`: path of a wrangler configuration to start from;
+        * `clock`: True or an aware datetime for virtual time, or a `Clock` to take dates from;
+        * `random`: a `random.Random` for everything that is drawn by chance;
+        * `outbound_service`: a function that answers the Worker's `fetch` instead of the network;
+        * `interleave`: a seed by which what is ready runs in another order;
+        * `evict`: "every-turn" to take objects out of memory after each event.
 
         Raises:
             TypeError: An option is not known or has a wrong value.
@@ -127,7 +131,7 @@ class Miniflare:
             raise RuntimeError("this Miniflare instance was disposed")
         if self._app is None:
             options = self._options
-            if options.clock and self.clock is None:
+            if options.clock and not hasattr(options.clock, "now_ms") and self.clock is None:
                 self.clock = VirtualTime(start=options.clock if isinstance(options.clock, datetime) else None)
                 self.clock.start()
                 self._stop_following = follow_machine_time(self.clock)
@@ -169,7 +173,7 @@ class Miniflare:
                     workers[0].project,
                     persist_to=self._state,
                     outbound=outbound,
-                    clock=self.clock,
+                    clock=self.clock or options.clock or None,
                     random=options.random,
                     executor=InlineExecutor() if self.clock is not None else None,
                     raises=True,
