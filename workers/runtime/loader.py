@@ -109,6 +109,7 @@ class ModuleSpace:
         self._modules: dict[str, ModuleType] = {} if after is None else after._kept_modules(self.roots)
         self._set_aside_modules: dict[str, ModuleType] = {}
         self._foreign_folders: frozenset[str] = frozenset()
+        self._foreign_modules: frozenset[str] = frozenset()
         self._finder = _Finder(self)
 
     def holds(self, path: str) -> bool:
@@ -199,6 +200,7 @@ class ModuleSpace:
         for name, module in self._modules.items():
             self._set_aside(name)
             sys.modules[name] = module
+        self._foreign_modules = frozenset(sys.modules) - frozenset(self._modules)
         self._modules = {}
 
     def _leave(self) -> None:
@@ -207,7 +209,8 @@ class ModuleSpace:
         for root in self.roots:
             if root in sys.path:
                 sys.path.remove(root)
-        self._modules = {name: module for name, module in sys.modules.items() if self._owns(module)}
+        imported = [(name, module) for name, module in sys.modules.items() if name not in self._foreign_modules]
+        self._modules = {name: module for name, module in imported if self._owns(module)}
         for name in self._modules:
             del sys.modules[name]
         sys.modules.update(self._set_aside_modules)
@@ -228,9 +231,12 @@ class ModuleSpace:
 
     def _set_aside(self, top: str) -> None:
         """Make room for a module of this Worker where another program's module has its name."""
+        if top not in sys.modules:
+            return
         for name in [name for name in sys.modules if name == top or name.startswith(top + ".")]:
             if not self._owns(sys.modules[name]):
                 self._set_aside_modules[name] = sys.modules.pop(name)
+                self._foreign_modules -= {name}
 
     def _import(
         self,

@@ -95,14 +95,14 @@ def flarelet_seed() -> Seed | None:
 def _kit(request: pytest.FixtureRequest) -> Kit:
     from workers.runtime.config.load import ConfigError, find
     from workers.runtime.testing.kit import Session
+    from workers.runtime.testing.state import ScratchFolder
 
     config = request.config
     if _session not in config.stash:
-        factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+        folder = ScratchFolder(request.getfixturevalue("tmp_path_factory").getbasetemp())
+        config.add_cleanup(folder.remove)
         environment = config.getoption("--flarelet-env") or config.getini("flarelet_env") or None
-        config.stash[_session] = Session(
-            lambda: factory.mktemp("flarelet"), environment, migrates=bool(config.getini("flarelet_migrations"))
-        )
+        config.stash[_session] = Session(folder.make, environment, migrates=bool(config.getini("flarelet_migrations")))
     given = config.getoption("--flarelet-config") or config.getini("flarelet_config")
     try:
         path = Path(config.rootpath, given) if given else find(request.path.parent)

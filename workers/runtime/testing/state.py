@@ -19,10 +19,30 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-__all__ = ["StateTemplate"]
+__all__ = ["ScratchFolder", "StateTemplate"]
+
+_MEMORY: Final = Path("/dev/shm")
+_ROOM_BYTES: Final = 512 * 1024 * 1024
 
 _SQLITE: Final = ".sqlite"
 _SQLITE_SIDE_FILES: Final = ("-wal", "-shm", "-journal")
+
+
+class ScratchFolder:
+    """Where a test session keeps state: in memory where there is room, because tests wait for every commit."""
+
+    def __init__(self, otherwise: Path) -> None:
+        """Use a folder below `otherwise` when the machine has no file system in memory, or a small one."""
+        in_memory = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES
+        self.path = Path(tempfile.mkdtemp(prefix="flarelet-", dir=_MEMORY if in_memory else otherwise))
+
+    def make(self) -> Path:
+        """Return a new folder in it."""
+        return Path(tempfile.mkdtemp(dir=self.path))
+
+    def remove(self) -> None:
+        """Delete everything."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
 
 class StateTemplate:
