@@ -49,7 +49,10 @@ class Cell(DurableObject):
                 await self._step(label, step)
 
     def _closure(self, label: str, steps: list[Any]) -> Any:
-        return lambda *_transaction: self._section(label, steps)
+        async def closure(*_transaction: object) -> None:
+            await self._section(label, steps)
+
+        return closure
 
     async def _section(self, label: str, steps: list[Any]) -> None:
         self.log.append(f"{label} [")
