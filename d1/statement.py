@@ -122,7 +122,7 @@ class D1Result(_LateDict):
 class D1Meta(_LateDict):
     """The figures of one result, in production's order.
 
-    # DIFFERS: `size_after` is the size when the figures are first looked at; `rows_read` and `rows_written` are
+    DIFFERS(d1-meta): `size_after` is the size when the figures are first looked at; `rows_read` and `rows_written` are
     estimates from the query plan and the indexes, while production counts inside its own SQLite.
     """
 

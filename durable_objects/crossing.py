@@ -26,7 +26,7 @@ def _crossing_class(kind: type[BaseException]) -> type[BaseException] | None:
         return None
 
 
-# DIFFERS: in production a Python exception arrives as a JsException named PythonError with the traceback as message.
+# DIFFERS(rpc-error): in production it arrives as a JsException named PythonError with the traceback as message.
 def cross(error: BaseException, **properties: object) -> BaseException:
     """Return the error as the caller sees it: same class, name, message, cause and own properties, plus `properties`.
 

@@ -269,7 +269,7 @@ class Instance:
             self._tasks.discard(cast("asyncio.Task[Any]", asyncio.current_task(self._loop)))
             self.rest()
 
-    # DIFFERS: a timer of another call that is due earlier does not keep a timer inside the section from firing.
+    # DIFFERS(block-timers): a timer of another call that is due earlier does not keep one inside from firing.
     def block(self, callback: Callable[[], Any]) -> asyncio.Future[Any]:
         """Run `callback` in a section of its own, at once when the current section may run."""
         outer = current_section.get()
@@ -421,6 +421,7 @@ class Instance:
         times = self.actor.host.eviction
         limit_s = times.hibernatable_s
         if self._background or self.outlet.exports:
+            # DIFFERS(busy-eviction): the work is cancelled when the time is over.
             limit_s = self.actor.host.random.uniform(*times.other_s)
         remaining_s = self._idle_since + limit_s - self._loop.time()
         if remaining_s > 0.001 or not self.evict():

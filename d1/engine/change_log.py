@@ -24,6 +24,7 @@ from d1.changes import ChangeType, Commit, Gap, GapReason, Replay, RowChange, Sq
 
 __all__ = ["ChangeLog", "LogBounds", "LogConnection", "replay"]
 
+# DIFFERS(change-log): production has no such tables.
 _CHANGES: Final = "_cf_changes"
 _TABLES: Final = "_cf_change_tables"
 _STATE: Final = "_cf_change_state"

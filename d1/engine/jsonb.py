@@ -1,6 +1,6 @@
 """SQLite's JSONB encoding, for an SQLite older than 3.45 that lacks the `jsonb` functions.
 
-# DIFFERS: with such an SQLite JSONB values can be made and stored, but its JSON functions cannot read them.
+DIFFERS(jsonb): with such an SQLite JSONB values can be made and stored, but its JSON functions cannot read them.
 
 https://sqlite.org/jsonb.html
 """

@@ -63,6 +63,7 @@ _FORBIDDEN_ACTIONS = frozenset(
     )
 )
 _MODULES = frozenset({"fts5", "fts5vocab"})
+# DIFFERS(sqlite-build): Workers have an SQLite of their own; what else this one can do is not taken away.
 _FORBIDDEN_FUNCTIONS = frozenset(
     {
         "ceiling",

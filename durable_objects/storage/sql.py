@@ -220,7 +220,7 @@ class SqlCursor:
         """Names of the columns, duplicates included; empty for a statement without rows."""
         return Rows(self._names)
 
-    # DIFFERS: rows are counted as they are fetched and changed; index entries and scanned rows are not.
+    # DIFFERS(sql-rows): rows are counted as they are fetched and changed; index entries and scanned rows are not.
     @property
     def rowsRead(self) -> int:
         """Rows fetched so far; one row ahead of what was handed out."""

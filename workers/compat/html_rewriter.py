@@ -2,8 +2,9 @@
 
 https://developers.cloudflare.com/workers/runtime-apis/html-rewriter/
 
-Source text that no handler touches comes out unchanged. DIFFERS: the document is transformed when its last byte has
-arrived, not piece by piece, so a text node is one chunk.
+Source text that no handler touches comes out unchanged.
+DIFFERS(html-rewriter): the document is transformed when its last byte has arrived, not piece by piece, so a text node
+is one chunk.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ cancellation, time limits and the input gate of a Durable Object apply as to any
 Only for Workers that use `run_sync`: until one asks for it (`arm`) no handler is driven like that, as it would add a
 third to the time that a small request takes.
 
-DIFFERS: a task that a Worker starts itself (asyncio.create_task, a TaskGroup) has no stack to switch.
+DIFFERS(run-sync): a task that a Worker starts itself (asyncio.create_task, a TaskGroup) has no stack to switch.
 """
 
 from __future__ import annotations

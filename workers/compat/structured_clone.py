@@ -316,5 +316,6 @@ def _writer_for(value: Any) -> _Writer:
             return writer
     if isinstance(value, Mapping):
         return _write_dict
+    # DIFFERS(class-instances): JavaScript stores them as plain objects.
     text = f"{value!r}" if callable(value) else f"{type(value).__name__}"
     raise DataCloneError(f"{text} could not be cloned.")

@@ -76,7 +76,7 @@ class BinaryMessage(bytes):
         return len(self)
 
 
-# DIFFERS: production's Blob is not readable as bytes without awaiting.
+# DIFFERS(blob-events): production's Blob is not readable as bytes without awaiting.
 class BlobMessage(BinaryMessage):
     """Binary event data where `binaryType` is "blob": a Blob that can also be read at once, as bytes."""
 

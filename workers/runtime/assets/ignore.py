@@ -8,7 +8,7 @@ from functools import lru_cache
 __all__ = ["Ignore"]
 
 _STEERING = ("/.assetsignore", "/_redirects", "/_headers")
-# DIFFERS: wrangler serves these when the folder is the project itself; nobody wants his secrets served.
+# DIFFERS(static-secrets): wrangler serves these when the folder is the project itself; nobody wants his secrets served.
 _PRIVATE = (".dev.vars", ".dev.vars.*", ".env", ".env.*", ".git", ".wrangler")
 
 
