@@ -83,7 +83,7 @@ class InputGate:
             await self.queue(section)
 
 
-# DIFFERS(asyncio-tasks): tasks that a Worker starts itself (asyncio.create_task, a TaskGroup) are not driven by `gated`.
+# DIFFERS(asyncio-tasks): tasks that a Worker starts itself (create_task, a TaskGroup) are not driven by `gated`.
 @types.coroutine
 def gated(coroutine: Coroutine[Any, Any, Any], gate: InputGate) -> Generator[Any, Any, Any]:
     """Run `coroutine`, resuming it after each suspension only when the input gate admits its section."""

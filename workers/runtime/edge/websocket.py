@@ -325,8 +325,8 @@ class Connection(asyncio.Protocol):
         if self._sent_close:
             self._hang_up()
         else:
-            # DIFFERS(close-echo): on Cloudflare the client waits for a handler that never calls ws.close(); here its own
-            # code is echoed after a moment, as RFC 6455 section 5.5.1 asks.
+            # DIFFERS(close-echo): on Cloudflare the client waits for a handler that never calls ws.close(); here its
+            # own code is echoed after a moment, as RFC 6455 section 5.5.1 asks.
             self._start_timer(_ANSWER_GRACE_S, self._send_close, code, reason)
 
     def _refuse(self, error: ProtocolError) -> None:
