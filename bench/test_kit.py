@@ -21,6 +21,10 @@ from workers.runtime.config.load import load
 from workers.runtime.testing.kit import Kit
 from workers.runtime.testing.state import ScratchFolder
 
+# Plugins of this project's environment that a project with the kit need not have.
+OTHERS = [
+    word for name in ("aiohttp", "hypothesispytest", "anyio", "xdist", "timeout") for word in ("-p", f"no:{name}")
+]
 ROOT = Path(__file__).resolve().parents[1]
 WRANGLER = """
 name = "bench"

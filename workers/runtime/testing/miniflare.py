@@ -26,14 +26,13 @@ from workers.compat.ambient import Env
 from workers.response import Response
 from workers.runtime.app import App
 from workers.runtime.config.models import RealtimeSection
-from workers.runtime.edge.outbound import OutboundClient
-from workers.runtime.edge.serving import serving
 from workers.runtime.testing import controls
 from workers.runtime.testing.doubles import answer_of, service_double
 from workers.runtime.testing.erase import erase
 from workers.runtime.testing.faults import Faults
 from workers.runtime.testing.interleave import Interleaving
 from workers.runtime.testing.machine_time import follow_machine_time
+from workers.runtime.testing.network import Network
 from workers.runtime.testing.options import Options, read_options
 from workers.runtime.testing.owned import Owned
 from workers.runtime.testing.worker import TestWorker
@@ -97,6 +96,7 @@ class Miniflare:
         self._is_disposed = False
         self._stop_following: Callable[[], None] = _nothing
         self._interleaving: Interleaving | None = None
+        self._network = Network()
         self.faults = Faults()
         """Faults to plan: commits that fail, requests without an answer, sockets that are cut."""
         self.clock: VirtualTime | None = None
@@ -111,7 +111,7 @@ class Miniflare:
         made._owned = made._app = made._server = made._url = made.clock = None
         made._is_disposed = False
         made._stop_following, made._interleaving = _nothing, None
-        made.faults = Faults()
+        made.faults, made._network = Faults(), Network()
         return made
 
     # -- life
@@ -159,20 +159,12 @@ class Miniflare:
     async def _opened(self) -> AsyncGenerator[App, None]:
         options, workers = self._options, self._options.workers
         async with AsyncExitStack() as stack:
-            client = await stack.enter_async_context(OutboundClient())
-
-            async def outbound(request: web.Request) -> web.Response:
-                outcome = self.faults.planned(request.url)
-                if isinstance(outcome, Exception):
-                    raise outcome
-                double = outcome or workers[0].outbound
-                return await (client.fetch(request) if double is None else answer_of(double, request))
-
+            stack.push_async_callback(self._network.close)
             app = await stack.enter_async_context(
                 App.open(
                     workers[0].project,
                     persist_to=self._state,
-                    outbound=outbound,
+                    outbound=self._outbound,
                     clock=self.clock or options.clock or None,
                     random=options.random,
                     executor=InlineExecutor() if self.clock is not None else None,
@@ -187,6 +179,13 @@ class Miniflare:
                 doubles = {name: service_double(function) for name, function in described.services.items()}
                 worker.isolate.bind({**described.extra_bindings, **doubles})
             yield app
+
+    async def _outbound(self, request: web.Request) -> web.Response:
+        outcome = self.faults.planned(request.url)
+        if isinstance(outcome, Exception):
+            raise outcome
+        double = outcome or self._options.workers[0].outbound
+        return await (self._network.fetch(request) if double is None else answer_of(double, request))
 
     async def dispose(self) -> None:
         """Stop and remove temporary state. Idempotent."""
@@ -379,5 +378,7 @@ def _nothing() -> None:
 
 @asynccontextmanager
 async def _listening(app: App, host: str, port: int) -> AsyncGenerator[str, None]:
+    from workers.runtime.edge.serving import serving  # aiohttp, which only a test that listens pays for
+
     async with serving(app, host=host, port=port) as edge:
         yield edge.url
