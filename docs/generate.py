@@ -89,8 +89,8 @@ def config_page() -> str:
         rows += f"| `{name}` | {shown} | {CONFIG[name]} |\n"
     return (
         "# `[flarelet]`\n\n"
-        "The one table of ours in `wrangler.toml`; an unknown key in it is an error. `plan` is `\"paid\"` (the\n"
-        "default) or `\"free\"`: whose limits hold where they depend on it, see [limits](limits.md).\n\n"
+        'The one table of ours in `wrangler.toml`; an unknown key in it is an error. `plan` is `"paid"` (the\n'
+        'default) or `"free"`: whose limits hold where they depend on it, see [limits](limits.md).\n\n'
         "## `[flarelet.limits]`\n\n"
         "How long code of a Worker may take, in seconds; 0 is no limit.\n\n"
         "| key | default | meaning |\n| --- | --- | --- |\n" + limits + "\n"
@@ -160,6 +160,24 @@ CONFIG = {
 }
 
 
+def compatibility_page() -> str:
+    """Return the table of compatibility flags."""
+    from workers.runtime.config.compat_dates import FLAGS
+
+    rows = "".join(
+        f"| `{flag.name}` | {flag.date or 'never'} | {f'`{flag.opposite}`' if flag.opposite else '-'} | "
+        f"{flag.effect or 'none'} |\n"
+        for flag in FLAGS.values()
+    )
+    return (
+        "# Compatibility dates and flags\n\n"
+        "A flag is on from its date, or when `compatibility_flags` names it, and off when its opposite is named. A\n"
+        "flag that is not in this table is named at the start, with the nearest one that is; two that contradict each\n"
+        "other are an error. Most steer JavaScript. All that are on are attributes of `_cloudflare_compat_flags`.\n\n"
+        "| flag | on from | turned off by | effect here |\n| --- | --- | --- | --- |\n" + rows
+    )
+
+
 def cli_page() -> str:
     """Return the help text of every command."""
     import click
@@ -181,7 +199,13 @@ def cli_page() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"errors.md": errors_page, "config.md": config_page, "cli.md": cli_page, "limits.md": limits_page}
+PAGES = {
+    "errors.md": errors_page,
+    "config.md": config_page,
+    "cli.md": cli_page,
+    "compatibility.md": compatibility_page,
+    "limits.md": limits_page,
+}
 
 
 def main() -> None:

@@ -42,13 +42,22 @@ _KINDS = {
     "mtls_certificates": "mTLS certificate",
     "secrets_store_secrets": "Secrets Store",
     "vpc_services": "VPC service",
+    "vpc_networks": "VPC network",
+    "pipelines": "Pipelines",
+    "dispatch_namespaces": "dispatch namespace",
+    "ai_search": "AI Search",
+    "ai_search_namespaces": "AI Search",
+    "artifacts": "Artifacts",
+    "flagship": "Flagship",
+    "stream": "Stream",
+    "unsafe_hello_world": "hello world",
     "worker_loaders": "Worker Loader",
     "images": "Images",
     "media": "Media",
     "ai": "Workers AI",
     "browser": "Browser Rendering",
 }
-_SPOKEN_WITH_A_VOWEL = ("R2", "Analytics Engine", "email", "mTLS certificate", "Images")
+_SPOKEN_WITH_A_VOWEL = ("R2", "Analytics Engine", "email", "mTLS certificate", "Images", "AI Search", "Artifacts")
 
 
 @dataclass(frozen=True, slots=True)

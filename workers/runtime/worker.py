@@ -41,7 +41,7 @@ class Worker:
         self.project = project
         self.space = ModuleSpace(main, after) if main is not None else None
         """The Worker's modules, None without a main module."""
-        flags, source = project.settings.compatibility_flags, project.path.name
+        flags, source = sorted(project.flags), project.path.name
         self.isolate = Isolate(project.name, self.space, tasks, outbound, flags, source)
         self.callee = Callee(self.isolate, tasks)
         self.assets: AssetServer | None = None

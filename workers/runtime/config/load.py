@@ -6,14 +6,16 @@ import difflib
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from workers.runtime.config import dotenv, jsonc
+from workers.runtime.config.compat_dates import contradictions, flags_on, unknown_flags
+from workers.runtime.config.known_keys import not_served, unknown_inside
 from workers.runtime.config.models import Environment, Section, WranglerFile
 from workers.runtime.cron import CronError, parse_cron
 
@@ -60,6 +62,11 @@ class Project:
         """The main module's file, whether or not it exists."""
         return self.directory / self.settings.main if self.settings.main else None
 
+    @property
+    def flags(self) -> frozenset[str]:
+        """The compatibility flags that are on, by name or by date."""
+        return flags_on(self.settings.compatibility_date, self.settings.compatibility_flags)
+
     def error(self, key: str, message: str) -> ConfigError:
         """Return an error that names this file and a key of it."""
         return ConfigError(f"{self.path.name}: {key}: {message}")
@@ -92,8 +99,8 @@ def load(path: Path, environment: str | None = None, overrides: Mapping[str, str
     path = find(path.absolute()) if path.is_dir() else path.absolute()
     raw = _read(path)
     whole = _validate(path, raw)
-    warnings = [f"{path.name}: {text}" for text in _unknown_keys(whole)]
-    settings, name = whole, whole.name or _DEFAULT_NAME
+    warnings = [f"{path.name}: {text}" for text in (*_unknown_keys(whole), *_unknown_inside_of(raw))]
+    settings, name, merged = whole, whole.name or _DEFAULT_NAME, raw
     if environment is not None:
         merged, more = _choose(path, raw, environment)
         warnings += more
@@ -101,10 +108,16 @@ def load(path: Path, environment: str | None = None, overrides: Mapping[str, str
         name = settings.name or _DEFAULT_NAME
     if settings.dev.local_protocol == "https":
         warnings.append(f"{path.name}: dev.local_protocol: https is not served yet; the server speaks http")
-    warnings += [f"{path.name}: {text}" for text in _wrong_crons(settings)]
+    warnings += [
+        f"{path.name}: {text}" for text in (*_wrong_crons(settings), *not_served(merged), *_odd_flags(settings))
+    ]
+    for first, second in contradictions(settings.compatibility_flags):
+        raise ConfigError(f'{path.name}: compatibility_flags: "{first}" and "{second}" contradict each other')
     if overrides:
         settings = settings.model_copy(update={"vars": {**settings.vars, **overrides}})
     dev_vars = _dev_vars(path.parent, environment)
+    for key in overrides or ():
+        dev_vars.pop(key, None)
     secrets = settings.secrets
     if secrets is not None:
         taken = {*settings.vars, *secrets.required}
@@ -152,7 +165,7 @@ def _explain(detail: dict[str, object]) -> str:
         case "missing":
             return f"{where}: is required"
         case "extra_forbidden":
-            return f"{where}: is not a known key"
+            return f"{where}: is not a known key{_hint(cast(tuple[object, ...], detail['loc']))}"
         case "value_error":
             return f"{where}: {message.removeprefix('Value error, ')}"
         case "string_type":
@@ -162,6 +175,30 @@ def _explain(detail: dict[str, object]) -> str:
             return f"{where}: must be {wanted.get(kind.partition('_')[0], 'a table')}, not {_shown(given)}"
         case _:
             return f"{where}: {message}"
+
+
+def _hint(where: tuple[object, ...]) -> str:
+    """Return the known key that is most like the one at a place where unknown ones are errors."""
+    known = _known_at(where[:-1])
+    near = difflib.get_close_matches(str(where[-1]), sorted(known), n=1, cutoff=0.6)
+    prefix = "".join(f"{part}." for part in where[:-1])
+    return f'; did you mean "{prefix}{near[0]}"?' if near else ""
+
+
+def _known_at(where: tuple[object, ...]) -> set[str]:
+    """Return the keys of the table at a place of the file."""
+    model: type[BaseModel] | None = WranglerFile
+    for part in where:
+        field = model.model_fields.get(str(part)) if model is not None else None
+        if field is not None:
+            model = _model_in(field.annotation)
+    return {info.alias or name for name, info in model.model_fields.items()} if model is not None else set()
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner)) is not None), None)
 
 
 def _shown(value: object) -> str:
@@ -177,11 +214,26 @@ def _unknown_keys(section: BaseModel, prefix: str = "") -> Iterator[str]:
         known |= section.also_known
     for key in section.model_extra or {}:
         if key not in known:
-            near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.6)
-            hint = f'; did you mean "{prefix}{near[0]}"?' if near else ""
-            yield f'unknown key "{prefix}{key}"{hint}'
+            yield _unknown_key(prefix, key, known)
     for name in fields:
         yield from _unknown_inside(getattr(section, name), f"{prefix}{name}.")
+
+
+def _unknown_inside_of(raw: Mapping[str, object]) -> Iterator[str]:
+    """Yield a line for each unknown key inside of those that are known by name only, environments included."""
+    environments = raw.get("env")
+    places = [("", raw)]
+    if isinstance(environments, dict):
+        places += [(f"env.{name}.", inner) for name, inner in cast(dict[str, dict[str, object]], environments).items()]
+    for place, table in places:
+        for prefix, key, known in unknown_inside(table):
+            yield _unknown_key(f"{place}{prefix}", key, known)
+
+
+def _unknown_key(prefix: str, key: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.6)
+    hint = f'; did you mean "{prefix}{near[0]}"?' if near else ""
+    return f'unknown key "{prefix}{key}"{hint}'
 
 
 def _unknown_inside(value: object, prefix: str) -> Iterator[str]:
@@ -201,6 +253,12 @@ def _wrong_crons(settings: Environment) -> Iterator[str]:
             parse_cron(text)
         except CronError as error:
             yield f"triggers.crons.{number}: {text!r}: {error}"
+
+
+def _odd_flags(settings: Environment) -> Iterator[str]:
+    for name, near in unknown_flags(settings.compatibility_flags):
+        hint = f'; did you mean "{near}"?' if near is not None else " and knows none like it"
+        yield f'compatibility_flags: this runtime does not know "{name}"{hint}'
 
 
 def _choose(path: Path, raw: dict[str, object], name: str) -> tuple[dict[str, object], list[str]]:
@@ -237,4 +295,6 @@ def _dev_vars(folder: Path, environment: str | None) -> dict[str, str]:
     for name in names:
         if (folder / name).is_file():
             values.update(dotenv.parse((folder / name).read_text(encoding="utf-8")))
+    if os.environ.get("CLOUDFLARE_INCLUDE_PROCESS_ENV", "").lower() == "true":
+        values = {**os.environ, **values}
     return values

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from workers.runtime.config.known_keys import DEPLOYMENT, TOP_ONLY
 from workers.runtime.config.realtime_access import JwtSection, RuleSection
 
 __all__ = [
@@ -345,49 +346,7 @@ Bindings = list[KnownBinding]
 class Environment(Section):
     """The keys that may stand at the top of the file and under `env.<name>`."""
 
-    also_known = frozenset(
-        {
-            "account_id",
-            "base_dir",
-            "build",
-            "cache",
-            "cloudchamber",
-            "compliance_region",
-            "containers",
-            "data_blobs",
-            "define",
-            "dispatch_namespaces",
-            "find_additional_modules",
-            "first_party_worker",
-            "jsx_factory",
-            "jsx_fragment",
-            "keep_names",
-            "limits",
-            "logfwdr",
-            "logpush",
-            "minify",
-            "no_bundle",
-            "observability",
-            "pipelines",
-            "placement",
-            "preserve_file_names",
-            "preview_urls",
-            "previews",
-            "python_modules",
-            "route",
-            "routes",
-            "rules",
-            "streaming_tail_consumers",
-            "tail_consumers",
-            "text_blobs",
-            "tsconfig",
-            "unsafe_hello_world",
-            "upload_source_maps",
-            "wasm_modules",
-            "workers_dev",
-            "zone_id",
-        }
-    )
+    also_known = DEPLOYMENT
     name: WorkerName | None = None
     main: str | None = None
     compatibility_date: Annotated[str, AfterValidator(_date)] | None = None
@@ -414,6 +373,15 @@ class Environment(Section):
     mtls_certificates: Bindings = Field(default_factory=Bindings)
     secrets_store_secrets: Bindings = Field(default_factory=Bindings)
     vpc_services: Bindings = Field(default_factory=Bindings)
+    vpc_networks: Bindings = Field(default_factory=Bindings)
+    pipelines: Bindings = Field(default_factory=Bindings)
+    dispatch_namespaces: Bindings = Field(default_factory=Bindings)
+    ai_search: Bindings = Field(default_factory=Bindings)
+    ai_search_namespaces: Bindings = Field(default_factory=Bindings)
+    artifacts: Bindings = Field(default_factory=Bindings)
+    unsafe_hello_world: Bindings = Field(default_factory=Bindings)
+    flagship: KnownBinding | Bindings | None = None
+    stream: KnownBinding | None = None
     worker_loaders: Bindings = Field(default_factory=Bindings)
     images: KnownBinding | None = None
     media: KnownBinding | None = None
@@ -425,8 +393,6 @@ class Environment(Section):
 class WranglerFile(Environment):
     """A whole configuration file."""
 
-    also_known = Environment.also_known | frozenset(
-        {"$schema", "send_metrics", "keep_vars", "legacy_env", "site", "alias", "pages_build_output_dir"}
-    )
+    also_known = DEPLOYMENT | TOP_ONLY
     dev: Dev = Field(default_factory=Dev)
     env: dict[str, Environment] = Field(default_factory=dict[str, Environment])

@@ -105,6 +105,9 @@ def test_unknown_keys_are_warnings_that_name_the_nearest_known_key(tmp_path: Pat
     )
 
 
+RT_HINT = 'flarelet.realtime.databse: is not a known key; did you mean "flarelet.realtime.database"?'
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
@@ -118,9 +121,24 @@ def test_unknown_keys_are_warnings_that_name_the_nearest_known_key(tmp_path: Pat
         ('compatibility_date = "today"', "compatibility_date: 'today' is not a date like 2026-01-31"),
         ('d1_databases = "DB"', 'd1_databases: must be a list, not "DB"'),
         ("d1_databases = [1]", "d1_databases.0: must be a table, not 1"),
-        ('[flarelet.realtime]\ndatabse = "DB"', "flarelet.realtime.databse: is not a known key"),
+        ('[flarelet.realtime]\ndatabse = "DB"', RT_HINT),
         ('[flarelet.realtime]\nroutes = "yes"', 'flarelet.realtime.routes: must be true or false, not "yes"'),
-        ('[[flarelet.realtime.topics]]\npattern = "a"', "flarelet.realtime.topics.0.class_name: is required"),
+        ("[[flarelet.realtime.topics]]\npersist = true", "flarelet.realtime.topics.0.pattern: is required"),
+        (
+            '[[flarelet.realtime.topics]]\npattern = "a"\nclas_name = "B"',
+            "flarelet.realtime.topics.0.clas_name: is not a known key; "
+            'did you mean "flarelet.realtime.topics.0.class_name"?',
+        ),
+        ("[flarelet.limit]", 'flarelet.limit: is not a known key; did you mean "flarelet.limits"?'),
+        (
+            "[env.test.flarelet.realtime]\nroute = true",
+            'env.test.flarelet.realtime.route: is not a known key; did you mean "env.test.flarelet.realtime.routes"?',
+        ),
+        ("[flarelet.limits]\nbusy_s = -1", "flarelet.limits.busy_s: Input should be greater than or equal to 0"),
+        (
+            'compatibility_flags = ["rpc", "no_rpc"]',
+            'compatibility_flags: "rpc" and "no_rpc" contradict each other',
+        ),
     ],
 )
 def test_wrong_values_stop_the_start_with_one_line(tmp_path: Path, text: str, line: str) -> None:
@@ -199,3 +217,98 @@ def test_settings_that_have_no_effect_yet_are_warned_of(tmp_path: Path) -> None:
     assert load(write(tmp_path, text)).warnings == (
         "wrangler.toml: dev.local_protocol: https is not served yet; the server speaks http",
     )
+
+
+EVERY_KEY = """
+name = "demo"
+main = "src/entry.py"
+account_id = "a"
+base_dir = "."
+build = { command = "", cwd = ".", watch_dir = "src" }
+find_additional_modules = true
+limits = { cpu_ms = 50, subrequests = 10 }
+logpush = true
+minify = false
+no_bundle = true
+observability = { enabled = true, logs = { enabled = true, invocation_logs = true } }
+placement = { mode = "smart" }
+preview_urls = false
+python_modules = { exclude = ["**/*.pyc"] }
+routes = ["a.test/*", { pattern = "b.test", custom_domain = true }]
+rules = [{ type = "Text", globs = ["**/*.txt"], fallthrough = true }]
+send_metrics = false
+keep_vars = true
+upload_source_maps = true
+workers_dev = true
+compatibility_date = "2026-01-01"
+compatibility_flags = ["python_workers", "nodejs_compat"]
+r2_buckets = [{ binding = "FILES", bucket_name = "files", jurisdiction = "eu", remote = false }]
+queues = { producers = [{ binding = "JOBS", queue = "jobs", delivery_delay = 1 }] }
+analytics_engine_datasets = [{ binding = "STATS", dataset = "d" }]
+vectorize = [{ binding = "VECTORS", index_name = "i" }]
+hyperdrive = [{ binding = "PG", id = "x", localConnectionString = "postgres://x" }]
+send_email = [{ name = "MAIL", allowed_destination_addresses = ["a@b.c"] }]
+pipelines = [{ binding = "PIPE", pipeline = "p" }]
+dispatch_namespaces = [{ binding = "OTHERS", namespace = "n", outbound = { service = "s", parameters = ["a"] } }]
+vpc_networks = [{ binding = "NET", network_id = "n" }]
+stream = { binding = "VIDEO" }
+"""
+
+
+def test_every_key_of_wrangler_is_known(tmp_path: Path) -> None:
+    assert load(write(tmp_path, EVERY_KEY)).warnings == ()
+
+
+def test_a_misspelt_key_inside_of_what_is_not_served_is_named_too(tmp_path: Path) -> None:
+    text = (
+        '[[r2_buckets]]\nbinding = "A"\nbuket_name = "x"\n[observability.logs]\nenable = true\n'
+        '[[env.test.routes]]\npatern = "x"\n[[queues.consumers]]\nqueue = "q"\nmax_retry = 1\n'
+    )
+    assert load(write(tmp_path, text)).warnings == (
+        'wrangler.toml: unknown key "r2_buckets.0.buket_name"; did you mean "r2_buckets.0.bucket_name"?',
+        'wrangler.toml: unknown key "observability.logs.enable"; did you mean "observability.logs.enabled"?',
+        'wrangler.toml: unknown key "queues.consumers.0.max_retry"; did you mean "queues.consumers.0.max_retries"?',
+        'wrangler.toml: unknown key "env.test.routes.0.patern"; did you mean "env.test.routes.0.pattern"?',
+        "wrangler.toml: queues.consumers: queues are not served yet; the queue handler is never called",
+    )
+
+
+def test_what_is_not_served_and_would_be_missed_is_said_in_a_line(tmp_path: Path) -> None:
+    text = 'build = { command = "make" }\n[[containers]]\nclass_name = "C"\n[site]\nbucket = "public"\n'
+    assert load(write(tmp_path, text)).warnings == (
+        "wrangler.toml: build.command: the build command is not run here; run it before",
+        "wrangler.toml: containers: containers are not served",
+        "wrangler.toml: site: Workers Sites is not served; use [assets]",
+    )
+
+
+def test_an_unknown_compatibility_flag_is_named_with_the_nearest(tmp_path: Path) -> None:
+    text = 'compatibility_flags = ["python_worker", "made_up"]\n'
+    odd = "wrangler.toml: compatibility_flags: this runtime does not know"
+    assert load(write(tmp_path, text)).warnings == (
+        f'{odd} "python_worker"; did you mean "python_workers"?',
+        f'{odd} "made_up" and knows none like it',
+    )
+
+
+def test_a_wrong_cron_is_a_warning(tmp_path: Path) -> None:
+    (warning,) = load(write(tmp_path, '[triggers]\ncrons = ["0 0 * * *", "0 0 * * 9"]\n')).warnings
+    assert warning.startswith("wrangler.toml: triggers.crons.1: '0 0 * * 9': day of the week: '9' is not 1 to 7")
+
+
+def test_a_variable_of_the_command_line_wins_over_files(tmp_path: Path) -> None:
+    path = write(tmp_path, '[vars]\nA = "file"\nB = "file"\n')
+    (tmp_path / ".dev.vars").write_text("A=secret\nB=secret\nC=secret\n")
+    project = load(path, None, {"A": "line"})
+    assert {**project.settings.vars, **project.dev_vars} == {"A": "line", "B": "secret", "C": "secret"}
+
+
+def test_the_environment_of_the_process_counts_when_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_SECRET", "process")
+    (tmp_path / ".env").write_text("B=file\n")
+    path = write(tmp_path, 'name = "demo"')
+    assert "A_SECRET" not in load(path).dev_vars
+    monkeypatch.setenv("CLOUDFLARE_INCLUDE_PROCESS_ENV", "true")
+    assert (load(path).dev_vars["A_SECRET"], load(path).dev_vars["B"]) == ("process", "file")
