@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 __all__ = [
     "ChangeType",
@@ -17,6 +17,7 @@ __all__ = [
     "RowChange",
     "SqlValue",
     "in_replay_order",
+    "numbered",
     "same_row",
 ]
 
@@ -28,8 +29,7 @@ ChangeType = Literal["INSERT", "UPDATE", "DELETE", "RESYNC", "SCHEMA"]
 Row = tuple[SqlValue, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RowChange:
+class RowChange(NamedTuple):
     """One changed row, or a notice about a whole table.
 
     `RESYNC`: rows of `table` changed in a way that is not told row by row (another process wrote, or too many rows);
@@ -173,3 +173,13 @@ def _nested_place(row: LoggedRow, ordered: list[LoggedRow]) -> int | None:
         if same_row(earlier.old, row.new):
             place = index
     return place
+
+
+def numbered(rows: Sequence[LoggedRow], after: int) -> list[RowChange]:
+    """Return what subscribers are told of rows in replay order; their offsets follow `after`."""
+    changes: list[RowChange] = []
+    for seq, row in enumerate(rows, after + 1):
+        data = None if row.new is None else dict(zip(row.columns, row.new, strict=True))
+        old = None if row.old is None else dict(zip(row.columns, row.old, strict=True))
+        changes.append(RowChange(seq, row.type, row.table, data, old))
+    return changes

@@ -130,6 +130,8 @@ _ON_TABLE: Final = frozenset(
     }
 )
 
+_WRITES: Final = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE})
+
 _OK: Final = sqlite3.SQLITE_OK
 _DENY: Final = sqlite3.SQLITE_DENY
 
@@ -153,6 +155,8 @@ class Authorizer:
         """Set when BEGIN, COMMIT, SAVEPOINT and the like were refused: they have their own error text."""
         self.denied_table = ""
         """Set when reading a table was refused."""
+        self.written: set[str] | None = None
+        """Gathers the tables that statements write, when somebody asks for them."""
         self._own = own_prefix
 
     def forget(self) -> None:
@@ -164,6 +168,8 @@ class Authorizer:
         self, action: int, first: str | None, second: str | None, database: str | None, trigger: str | None, /
     ) -> int:
         """Answer one question; see https://www.sqlite.org/c3ref/c_alter_table.html for the arguments."""
+        if self.written is not None and first is not None and action in _WRITES:
+            self.written.add(first)
         if not self.is_user or (trigger is not None and trigger.startswith(self._own)):
             return _OK
         if action in (sqlite3.SQLITE_READ, sqlite3.SQLITE_UPDATE):

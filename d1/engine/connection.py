@@ -144,10 +144,20 @@ class Connection:
             self.raw.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, columns)
             self.raw.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, length)
 
+    @contextmanager
+    def written_tables(self) -> Generator[set[str]]:
+        """Gather the names of the tables that user statements may write, each at its first run inside."""
+        self.raw.set_authorizer(self.authorizer)  # expires prepared statements: each is asked about again
+        self.authorizer.written = written = set[str]()
+        try:
+            yield written
+        finally:
+            self.authorizer.written = None
+
     def set_capturing(self, is_on: bool) -> None:
         """Leave room in the limits for what capture triggers add: one level of depth, and rows of old and new values.
 
-        # DIFFERS: while a table is watched, a value computed by SQL itself may be up to twice the production size.
+        # DIFFERS(watched-value-size): while a table is watched, a value computed by SQL itself may be up to twice the production size.
         """
         factor = 2 if is_on else 1
         self.raw.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit("value_bytes") * factor + (1024 if is_on else 0))

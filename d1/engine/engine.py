@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Final, TypeVar
 
+from d1.capture import CaptureBounds
 from d1.changes import Commit, Gap, Replay, SqlValue
 from d1.engine.calls import Outcome, Query
 from d1.engine.change_log import LogBounds, replay
@@ -37,6 +38,7 @@ BULK_BYTES: Final = 2 * 1024 * 1024
 """From this size of the database on, bulk statements leave the loop: deleting 4 MB takes 5 ms, dropping it 12 ms."""
 _WRITES_BETWEEN_WAL_LOOKS: Final = 64
 _WRITES_BETWEEN_CHECKPOINTS: Final = 512
+# DIFFERS(foreign-writes): nothing else writes to a database in production.
 FOREIGN_LOOK_S: Final = 0.5
 """How often other processes' writes are looked for while tables are watched and nobody calls."""
 
@@ -194,11 +196,14 @@ class Engine:
         name = await answer if isinstance(answer, asyncio.Future) else answer
         return name is not None
 
-    def start_log(self, bounds: LogBounds) -> None:
+    def start_log(self, bounds: LogBounds, told: CaptureBounds | None = None) -> None:
         """Log the changes of watched tables in the file, so that they can be told again; call it before any `watch`.
 
-        What was watched when the file was last open is captured at once, for the grace time.
+        What was watched when the file was last open is captured at once, for the grace time. `told` says how much of
+        one transaction is told row by row.
         """
+        if told is not None:
+            self._transactions.capture.bounds = told
         self._grace_s = bounds.grace_s
         loop = asyncio.get_running_loop()
 
@@ -312,6 +317,25 @@ class Engine:
                 return answer
             await asyncio.sleep(0)
         raise AssertionError("a replay ends with its answer")
+
+    def rows_at(
+        self, sql: str, parameters: tuple[SqlValue, ...]
+    ) -> tuple[Outcome, str, int] | asyncio.Future[tuple[Outcome, str, int]]:
+        """Run one plain read; return what it found and the position of the stream of changes at that very moment.
+
+        Raises:
+            Failure: The query failed; a future raises the same.
+            EngineClosed: The engine was closed.
+        """
+        transactions, plain = self._transactions, parse(sql).plain
+        if plain is None:
+            raise ValueError("only a plain read has one position")
+
+        def call(deadline: float) -> tuple[Outcome, str, int]:
+            outcome = transactions.alone(plain, parameters, deadline - perf_counter())
+            return outcome, transactions.stream.epoch, transactions.stream.offset
+
+        return self._in_line(sql, call, (Query(sql, parameters),))
 
     # looking inside
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
 
-from d1.changes import Commit, LoggedRow, RowChange
+from d1.changes import Commit, RowChange
 from d1.engine.change_log import ChangeLog, LogBounds
 from d1.engine.connection import Connection
 from d1.engine.footprint import Footprint, Since, WalIndex, follows
@@ -61,16 +61,16 @@ class Stream:
         connection = self._connection
         return connection.tagged_rows(connection.data_version_sql)[0][0]
 
-    def prepare(self, logged: Sequence[LoggedRow], at_ms: int) -> Commit | None:
-        """Number changes and write them to the log; they count from COMMIT on."""
-        if not logged:
+    def prepare(self, changes: Sequence[RowChange], at_ms: int) -> Commit | None:
+        """Write changes, numbered from `offset` on, to the log; they count from COMMIT on."""
+        if not changes:
             return None
-        commit = Commit(self._txn + 1, self._database, _row_changes(logged, self.offset), at_ms)
+        commit = Commit(self._txn + 1, self._database, tuple(changes), at_ms)
         if self._log is not None:
             self._is_written = True
             with self._hidden():
                 self._log.write(commit)
-            self._footprint.intend(self.offset + len(logged))
+            self._footprint.intend(self.offset + len(changes))
         return commit
 
     def committed(self, commit: Commit | None, *, is_write: bool) -> None:
@@ -176,12 +176,3 @@ class Stream:
         if self._index is not None:
             self._index.close()
             self._index = None
-
-
-def _row_changes(logged: Sequence[LoggedRow], after: int) -> tuple[RowChange, ...]:
-    changes: list[RowChange] = []
-    for seq, row in enumerate(logged, after + 1):
-        data = None if row.new is None else dict(zip(row.columns, row.new, strict=True))
-        old = None if row.old is None else dict(zip(row.columns, row.old, strict=True))
-        changes.append(RowChange(seq, row.type, row.table, data, old))
-    return tuple(changes)

@@ -19,8 +19,8 @@ from time import perf_counter
 from typing import Any, Final, Protocol, TypeVar
 
 from d1 import errors
-from d1.capture import Capture
-from d1.changes import Commit, LoggedRow, Row, SqlValue
+from d1.capture import Capture, TooManyChanges
+from d1.changes import Commit, Row, SqlValue
 from d1.engine.calls import Outcome, Query
 from d1.engine.change_log import LogBounds
 from d1.engine.connection import Connection
@@ -150,23 +150,24 @@ class Transactions:
             authorizer.is_user = True
             cursor.execute(statement.text, parameters)
             authorizer.is_user = False
-            logged = capture.collect()
+            changes = capture.collect(stream.offset)
             if stream.is_logged and cursor.rowcount != 1:  # an entry of the log sets changes() to 1
                 self._remember_changes()
-            commit = stream.prepare(logged, self._clock.now_ms())
+            commit = stream.prepare(changes, self._clock.now_ms())
             own.execute(self.connection.commit_sql)
         except BaseException as error:
             authorizer.is_user = False
             deadline, self._deadline = self._deadline, inf
             self._abandon(is_captured=True)
-            if isinstance(error, sqlite3.Error | UnicodeEncodeError | _UnusualCall):
+            if isinstance(error, sqlite3.Error | UnicodeEncodeError | _UnusualCall | TooManyChanges):
                 return self.run((Query(statement.text, parameters),), deadline)[0]
             raise
         self._deadline = inf
-        changes = self._raw.total_changes - capture.own_changes - total
-        self._committed(commit, is_write=changes != 0)
+        capture.committed()
+        count = self._raw.total_changes - capture.own_changes - total
+        self._committed(commit, is_write=count != 0)
         duration_ms = (perf_counter() - started) * 1000
-        return Outcome(statement.text, cursor.description, [], changes, cursor.lastrowid or 0, duration_ms)
+        return Outcome(statement.text, cursor.description, [], count, cursor.lastrowid or 0, duration_ms)
 
     def run(self, queries: Sequence[Query], deadline: float) -> list[Outcome]:
         """Run a call in one transaction; raises as `alone` does."""
@@ -182,11 +183,16 @@ class Transactions:
             return self._run(repaired, deadline)
 
     def _run(self, queries: Sequence[Query], deadline: float) -> list[Outcome]:
+        try:
+            return self._attempt(queries, deadline)
+        except TooManyChanges:
+            return self._attempt(queries, deadline, is_suspended=True)
+
+    def _attempt(self, queries: Sequence[Query], deadline: float, *, is_suspended: bool = False) -> list[Outcome]:
         self._deadline = deadline
         self._looks = 0
         capture, own, stream, total = self.capture, self._own_cursor, self.stream, self._raw.total_changes
         is_captured, version = capture.is_wanted, stream.seen
-        logged: list[LoggedRow] = []
         commit = None
         try:
             own.execute(self.connection.begin_sql)
@@ -194,13 +200,15 @@ class Transactions:
                 capture.begin()
                 version = stream.version()
                 if version != stream.seen:
-                    logged = capture.adopt_foreign_changes()
+                    capture.adopt_foreign_changes()
+                if is_suspended:
+                    capture.suspend()
             outcomes = [self._query(query) for query in queries]
             if is_captured:
-                logged += capture.collect()
-                if logged and stream.is_logged:
+                changes = capture.collect(stream.offset)
+                if changes and stream.is_logged:
                     self._remember_changes()
-                commit = stream.prepare(logged, self._clock.now_ms())
+                commit = stream.prepare(changes, self._clock.now_ms())
             own.execute(self.connection.commit_sql)
         except BaseException as error:
             self._deadline = inf
@@ -210,6 +218,8 @@ class Transactions:
                 raise self._explained(error, None) from error
             raise
         self._deadline = inf
+        if is_captured:
+            capture.committed()
         stream.seen = version
         self._is_schema_touched = False
         has_changes = self._raw.total_changes != total
@@ -290,6 +300,8 @@ class Transactions:
             return cursor.fetchall()
         except (sqlite3.Error, UnicodeEncodeError) as error:
             authorizer.is_user = False
+            if self.capture.overflows(error):
+                raise TooManyChanges from error
             if isinstance(error, UnicodeEncodeError) or is_undecodable(error):
                 raise _TextTrouble from error
             if not self._raw.in_transaction and not is_interrupted(error):
@@ -357,12 +369,14 @@ class Transactions:
         commit = None
         try:
             self._own_cursor.execute(self.connection.begin_sql)
+            self.capture.begin()
             self.stream.seen = self.stream.version()
             tables, since = self.stream.start_log(bounds, self._clock.now_ms())
             for table in tables:
                 self.capture.watch(table)
             if since is Since.WRITTEN:
-                commit = self.stream.prepare(self.capture.adopt_foreign_changes(), self._clock.now_ms())
+                self.capture.adopt_foreign_changes()
+                commit = self.stream.prepare(self.capture.collect(self.stream.offset), self._clock.now_ms())
             self._own_cursor.execute(self.connection.commit_sql)
         except BaseException:
             self._abandon(is_captured=True)
@@ -370,6 +384,7 @@ class Transactions:
             raise
         finally:
             self.connection.set_busy_timeout(0)
+        self.capture.committed()
         self.stream.committed(commit, is_write=True)
         self.stream.keep_notes(is_captured=self.capture.is_wanted)
         self._refresh()
@@ -383,6 +398,7 @@ class Transactions:
             self._remember_changes()
         try:
             self._own_cursor.execute(self.connection.begin_sql)
+            self.capture.begin()
             before = stream.version()
             result = arrange()
             self._own_cursor.execute(self.connection.commit_sql)
@@ -391,6 +407,7 @@ class Transactions:
             if isinstance(error, sqlite3.Error):
                 raise self._explained(error, None) from error
             raise
+        self.capture.committed()
         # what another connection has written before goes on being unseen
         stream.committed(None, is_write=stream.is_logged and before == stream.seen)
         stream.keep_notes(is_captured=self.capture.is_wanted)

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
-from d1.engine import LogBounds
+from d1.engine import CaptureBounds, LogBounds
 from durable_objects.clock import Clock, SystemClock
 from durable_objects.host import Host
 from durable_objects.namespace import DurableObjectNamespace
@@ -233,7 +233,7 @@ class App:
             raise self.project.error("flarelet.realtime", str(error)) from error
         if feed is not None:
             bounds = section.table_log_rows, section.table_log_bytes, section.table_log_age_s, section.table_grace_s
-            feed.start_log(LogBounds(*bounds))
+            feed.start_log(LogBounds(*bounds), CaptureBounds(section.table_max_changes, section.table_max_change_bytes))
             feed.listen(realtime.table_changes)
         return realtime
 

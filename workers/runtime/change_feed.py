@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
-from d1.changes import Commit, Replay
+from d1.changes import Commit, Replay, SqlValue
 from d1.database import D1Database
-from d1.engine import Engine, LogBounds
+from d1.engine import CaptureBounds, Engine, LogBounds
+from d1.errors import Failure
+from d1.sql import quote_name
+from d1.statement import as_error
 
 __all__ = ["ChangeFeed"]
 
@@ -32,10 +36,10 @@ class ChangeFeed:
         """Send every commit with captured changes to `listener`, in commit order, on the loop's thread."""
         self._listener = listener
 
-    def start_log(self, bounds: LogBounds) -> None:
+    def start_log(self, bounds: LogBounds, told: CaptureBounds) -> None:
         """Keep what watched tables are told in the database, for those who come back; before anybody watches."""
         if self._engine is not None:
-            self._engine.start_log(bounds)
+            self._engine.start_log(bounds, told)
 
     def committed(self, commit: Commit) -> None:
         """Take a commit from the engine."""
@@ -67,6 +71,25 @@ class ChangeFeed:
         if self._engine is None:
             raise LookupError("no database is configured for realtime")
         return await self._engine.changes_since(epoch, offset, table)
+
+    async def snapshot(
+        self, table: str, where: str, params: Sequence[object], limit: int
+    ) -> tuple[str, int, list[dict[str, object]]] | None:
+        """Return up to `limit` rows of a table for which `where` holds, and their exact position in the changes."""
+        engine = self._engine
+        if engine is None:
+            raise LookupError("no database is configured for realtime")
+        name = engine.table_name(table)
+        if name is None:
+            return None
+        sql = f"SELECT * FROM {quote_name(name)} WHERE {where} LIMIT {limit}"
+        try:
+            answer = engine.rows_at(sql, cast("tuple[SqlValue, ...]", tuple(params)))
+            outcome, epoch, offset = answer if isinstance(answer, tuple) else await answer
+        except Failure as failure:
+            raise as_error(failure, sql) from failure
+        columns = outcome.columns
+        return epoch, offset, [dict(zip(columns, row, strict=True)) for row in outcome.rows]
 
     async def query(self, sql: str, params: Sequence[object]) -> dict[str, object]:
         """Run one statement for the server SDK and return the JSON form it expects."""

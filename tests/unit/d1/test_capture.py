@@ -452,7 +452,7 @@ def test_outcomes_count_only_the_users_changes(transactions: Transactions) -> No
 def test_a_table_too_large_to_compare_is_told_as_a_resync(
     transactions: Transactions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("d1.capture.DIFF_LIMIT", 2)
+    monkeypatch.setattr("d1.capture.images.DIFF_LIMIT", 2)
     for sql in AUDIT:
         run(transactions, sql)
     transactions.watch("t")

@@ -300,6 +300,8 @@ class RealtimeSection(BaseModel):
     max_snapshot_rows: int | None = None
     max_queue_bytes: int | None = None
     max_queue_frames: int | None = None
+    table_max_changes: Annotated[int, Field(ge=1)] = 20_000
+    table_max_change_bytes: Annotated[int, Field(ge=1_048_576)] = 67_108_864
     table_log_rows: Annotated[int, Field(ge=1)] = 10_000
     table_log_bytes: Annotated[int, Field(ge=1)] = 16_777_216
     table_log_age_s: Annotated[float, Field(gt=0, strict=False)] = 3600

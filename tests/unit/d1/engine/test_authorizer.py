@@ -116,7 +116,7 @@ def test_reading_a_reserved_table_is_prohibited(transactions: Transactions) -> N
 def test_the_capture_log_is_out_of_reach(transactions: Transactions) -> None:
     transactions.watch("t")
     transactions.run([Query("INSERT INTO t VALUES(1,2)")], inf)
-    log = f"{transactions.connection.own_prefix}1"
+    log = f"{transactions.connection.own_prefix}log"
     assert "prohibited" in reason(transactions, f"SELECT * FROM {log}")
     assert reason(transactions, f"DELETE FROM {log}") == "not authorized: SQLITE_AUTH"
     assert reason(transactions, f"DROP TRIGGER {log}_I") == f"no such trigger: {log}_I: SQLITE_ERROR"
