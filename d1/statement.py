@@ -14,7 +14,7 @@ from d1.engine.estimates import estimate_rows
 from d1.errors import D1ColumnNotFound, D1Error, D1ObjectError, Failure, ObjectFailure
 from d1.sql import is_only_comment
 from d1.values import bind_values, read_object, read_objects, read_row
-from workers.compat.proxies import JsDict, JsException
+from workers.compat.proxies import JsArray, JsDict, JsException
 
 __all__ = ["D1Meta", "D1PreparedStatement", "D1Result", "Tracker", "as_error", "query_of", "result_of"]
 
@@ -193,7 +193,7 @@ class D1PreparedStatement:
         outcome = self._start()
         if type(outcome) is not Outcome:
             outcome = await self._awaited(outcome)
-        rows = [read_row(row) for row in outcome.rows]
+        rows = JsArray([read_row(row) for row in outcome.rows])
         if columnNames or _option(options, "columnNames"):
             rows.insert(0, list(outcome.columns))
         return rows
@@ -264,7 +264,7 @@ def result_of(engine: Engine, outcome: Outcome) -> D1Result:
 
     def make() -> dict[str, Any]:
         columns = outcome.columns
-        results = read_objects(columns, outcome.rows)
+        results = JsArray(read_objects(columns, outcome.rows))
         return {"success": True, "meta": _late(D1Meta, lambda: _figures(engine, outcome)), "results": results}
 
     return _late(D1Result, make)

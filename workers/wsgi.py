@@ -1,7 +1,7 @@
 """Serve a WSGI application (Flask, Django, ...) from a Worker's `fetch`, after PEP 3333.
 
-The application runs in a thread, so that it neither stops the event loop nor has to know it: `pyodide.ffi.run_sync`
-waits there for bindings. The request body is read before the application is called.
+The application runs in the event itself, as in the Workers runtime: `pyodide.ffi.run_sync` suspends it there and the
+event loop goes on; what it computes itself keeps the loop. The request body is read before the application is called.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import copy_context
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes, urlsplit
 
+from workers.compat import stacks
 from workers.compat import web as js
 from workers.compat.streams import ReadableStream
-from workers.compat.sync_bridge import SyncCalls
 from workers.request import Request
 
 __all__ = ["build_environ", "fetch", "process_request"]
@@ -50,7 +51,7 @@ def build_environ(req: Request | js.Request, env: Any, body: bytes | io.IOBase) 
         "wsgi.url_scheme": url.scheme,
         "wsgi.input": io.BytesIO(body) if isinstance(body, bytes) else body,
         "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
+        "wsgi.multithread": False,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "workers.env": env,
@@ -93,19 +94,19 @@ def _close(iterable: object) -> None:
 
 
 class _Pump:
-    """The rest of a streamed body: each chunk is made in a thread when the client can take it."""
+    """The rest of a streamed body: each chunk is made when the client can take it."""
 
-    def __init__(self, chunks: Iterator[bytes], result: object, calls: SyncCalls | None) -> None:
+    def __init__(self, chunks: Iterator[bytes], result: object) -> None:
         self._chunks = chunks
         self._result = result
-        self._calls = calls
+        self._context = copy_context()  # the client takes them outside the event, where no Worker is running
 
     def __aiter__(self) -> _Pump:
         return self
 
     async def __anext__(self) -> bytes:
         try:
-            chunk = await self._run(self._next)
+            chunk = await stacks.call(self._context.run, self._next)
         except BaseException:
             await self.aclose()
             raise
@@ -121,12 +122,7 @@ class _Pump:
         """Tell the application that its body is done with, read to the end or not."""
         result, self._result = self._result, None
         if result is not None:
-            await self._run(_close, result)
-
-    async def _run(self, function: Callable[..., Any], *args: Any) -> Any:
-        if self._calls is None:
-            self._calls = SyncCalls()
-        return await self._calls.run(function, *args)
+            await stacks.call(self._context.run, _close, result)
 
 
 def _announced_length(headers: list[tuple[str, str]]) -> int | None:
@@ -139,9 +135,8 @@ def process_request(
     req: Request | js.Request,
     env: Any,
     body: bytes | io.IOBase,
-    calls: SyncCalls | None = None,
 ) -> js.Response:
-    """Call the application for a request whose body is at hand; a streamed body is made through `calls`.
+    """Call the application for a request whose body is at hand.
 
     Raises:
         RuntimeError: The application did not call `start_response`.
@@ -173,7 +168,7 @@ def process_request(
         yield head
         yield from chunks
 
-    stream = ReadableStream.from_iterator(_Pump(rest(), result, calls), length=_announced_length(answer.headers))
+    stream = ReadableStream.from_iterator(_Pump(rest(), result), length=_announced_length(answer.headers))
     return js.Response(stream, **options)
 
 
@@ -182,8 +177,8 @@ async def fetch(app: Application, req: Request | js.Request, env: Any, ctx: Any 
     request = _js_request(req)
     body = await request.read()
     try:
-        calls = SyncCalls()
-        return await calls.run(process_request, app, request, env, body, calls)
+        stacks.arm()
+        return await stacks.call(process_request, app, request, env, body)
     except Exception:
         _log.exception("WSGI request failed")
         raise

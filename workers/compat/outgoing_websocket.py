@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from workers.compat import background, outbound
 from workers.compat.proxies import JsDict, JsException, JsProxy, JsSyntaxError
+from workers.compat.streams import settled
 from workers.compat.url import URL
 from workers.compat.web import Request
-from workers.compat.websocket import Port, WebSocketPair, take
+from workers.compat.websocket import Port, WebSocketPair, current_owner, take
 
 __all__ = ["OutgoingWebSocket"]
 
@@ -19,7 +21,7 @@ _HTTP = {"ws:": "http:", "wss:": "https:", "http:": "http:", "https:": "https:"}
 class OutgoingWebSocket(JsProxy):
     """The socket user code holds: messages sent before it is open wait for that."""
 
-    __slots__ = ("_connected", "_end", "_failed", "_listeners", "_port", "_queued", "onerror", "onopen")
+    __slots__ = ("_connected", "_end", "_failed", "_listeners", "_owner", "_port", "_queued", "onerror", "onopen")
 
     CONNECTING, OPEN, CLOSING, CLOSED = 0, 1, 2, 3
     READY_STATE_CONNECTING, READY_STATE_OPEN, READY_STATE_CLOSING, READY_STATE_CLOSED = 0, 1, 2, 3
@@ -35,6 +37,7 @@ class OutgoingWebSocket(JsProxy):
         self._queued: list[Callable[[Any], None]] = []
         self._connected: Any = None
         self._failed = False
+        self._owner = current_owner.get()
         self.onopen: Callable[[Any], object] | None = None
         self.onerror: Callable[[Any], object] | None = None
         self._port: Port = take(other, self)
@@ -94,10 +97,21 @@ class OutgoingWebSocket(JsProxy):
             self._port.close(event.code, event.reason)
 
     def _dispatch(self, kind: str, **fields: Any) -> None:
+        """Call the listeners: of a Durable Object's socket as an event of the object, behind its input gate."""
         event = JsDict(type=kind, target=self, **fields)
-        handler = self.onopen if kind == "open" else self.onerror
-        for listener in [*self._listeners[kind], *([handler] if handler is not None else [])]:
-            listener(event)
+
+        def call() -> object:
+            handler = self.onopen if kind == "open" else self.onerror
+            listeners = [*self._listeners[kind], *([handler] if handler is not None else [])]
+            pending = [result for listener in listeners if inspect.isawaitable(result := listener(event))]
+            return _each(pending) if pending else None
+
+        if self._owner is not None:
+            self._owner.dispatch(call)
+            return
+        pending = call()
+        if pending is not None:
+            background.start(settled(pending), f"websocket-{kind}")
 
     # -- what user code sees
 
@@ -133,3 +147,8 @@ class OutgoingWebSocket(JsProxy):
             object.__setattr__(self, name, value)
         else:
             setattr(self._end, name, value)
+
+
+async def _each(pending: list[Any]) -> None:
+    for awaitable in pending:
+        await awaitable

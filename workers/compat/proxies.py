@@ -25,6 +25,7 @@ __all__ = [
     "JsTypeError",
     "MemberList",
     "PairList",
+    "PyObject",
     "PyProxy",
     "create_proxy",
     "error_parts",
@@ -384,9 +385,38 @@ class PyProxy(JsProxy):
         return getattr(self._target, name)
 
 
+class PyObject(JsProxy):
+    """A Python object that cannot be called, handed to JavaScript with `create_proxy`: its members are its own."""
+
+    __slots__ = ("_target",)
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+
+    def unwrap(self) -> Any:
+        """Return the Python object behind the proxy."""
+        return self._target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+
+_ATOMS = (str, bytes, bool, int, float, type(None))
+
+
 def create_proxy(target: Any, /, **_options: Any) -> Any:
-    """Keep a Python object alive for JavaScript: a callable gets a `destroy()`, other objects pass through."""
-    return PyProxy(target) if callable(target) and not isinstance(target, PyProxy) else target
+    """Keep a Python object alive for JavaScript: it can be used as before, and has a `destroy()`."""
+    if isinstance(target, (JsProxy, *_ATOMS)):
+        return cast(Any, target)
+    if callable(target):
+        return PyProxy(target)
+    # Containers and awaitables are what they are to everybody who looks at their class.
+    is_plain = isinstance(target, (Mapping, list, tuple, set)) or hasattr(target, "__await__")
+    return cast(Any, target) if is_plain else PyObject(target)
+
+
+def _is_buffer(value: object) -> bool:
+    return isinstance(value, (bytes, bytearray, memoryview)) and not isinstance(value, JsProxy)
 
 
 def _forget(_source: object, _result: object) -> None:
@@ -403,11 +433,15 @@ def to_js(
     dict_converter: Callable[[Iterable[tuple[Any, Any]]], Any] | None = None,
     default_converter: Callable[..., Any] | None = None,
     eager_converter: Callable[..., Any] | None = None,
+    bytes_converter: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Copy Python containers into their JavaScript form: dict to Map (or by `dict_converter`), list and tuple to list.
 
-    Strings, numbers, bytes and JavaScript objects pass unchanged. `depth` counts container levels; -1 is all.
+    Strings, numbers and JavaScript objects pass unchanged, and bytes without a `bytes_converter`. `depth` counts
+    container levels; -1 is all.
     """
+    if bytes_converter is not None and _is_buffer(value):
+        return bytes_converter(value)
     if depth == 0:
         return value
 
@@ -420,6 +454,7 @@ def to_js(
             dict_converter=dict_converter,
             default_converter=default_converter,
             eager_converter=eager_converter,
+            bytes_converter=bytes_converter,
         )
 
     if value is None or isinstance(value, (str, bool, int, float, bytes, JsProxy, JsDict, JsMap)):

@@ -8,11 +8,12 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, NoReturn
 
 from workers.compat import outbound, proxies, stacks
-from workers.compat.buffers import JsBuffer
+from workers.compat.buffers import JsBuffer, Uint8Array
 from workers.compat.proxies import JsException, PyProxy
 from workers.compat.sync_bridge import can_run_sync, run_sync
 from workers.compat.web import Request, Response
@@ -174,15 +175,27 @@ def _run_sync_on_demand(name: str) -> Any:
     return run_sync
 
 
+def _typed(data: bytes | bytearray | memoryview) -> Any:
+    """Return bytes as a Uint8Array, other buffers as the array of their format."""
+    if isinstance(data, memoryview) and data.format not in ("B", "c"):
+        from workers.compat import typed_arrays
+
+        kinds = [kind for kind in vars(typed_arrays).values() if getattr(kind, "format", None) == data.format]
+        if kinds:
+            return kinds[0](data)
+    return Uint8Array(data)
+
+
 def modules() -> dict[str, ModuleType]:
     """Return fresh modules by their full names."""
-    ffi_names = ("JsDict", "JsException", "JsNull", "JsProxy", "create_proxy", "jsnull", "to_js")
+    ffi_names = ("JsDict", "JsException", "JsNull", "JsProxy", "create_proxy", "jsnull")
     ffi = _module("pyodide.ffi", **{name: getattr(proxies, name) for name in ffi_names})
     vars(ffi).update(
         JsArray=proxies.JsArray,
         JsBuffer=JsBuffer,
         JsMap=proxies.JsMap,
         ConversionError=JsException,
+        to_js=partial(proxies.to_js, bytes_converter=_typed),
         can_run_sync=can_run_sync,
         create_once_callable=create_once_callable,
         destroy_proxies=destroy_proxies,

@@ -1,26 +1,21 @@
-"""Synchronous code that must wait for asynchronous results: it runs in a thread and asks the event loop.
+"""`run_sync`: synchronous code waits for asynchronous results.
 
-A WSGI application reads its database synchronously. The application runs in a thread, the event loop goes on, and
-`run_sync` hands the awaitable to the loop and blocks only the thread. In an async handler stacks are switched instead
-(`stacks.py`).
+In the event loop's own thread stacks are switched (`stacks.py`). Code that a framework runs in a thread, such as the
+synchronous endpoints of an ASGI application, hands the awaitable to the loop and blocks only its thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
-from contextvars import ContextVar, copy_context
+from collections.abc import Awaitable
+from contextvars import ContextVar
 from dataclasses import replace
-from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from workers.compat import ambient, stacks
 
-__all__ = ["SyncCalls", "can_run_sync", "enable", "run_sync"]
-
-_Parameters = ParamSpec("_Parameters")
-_Result = TypeVar("_Result")
+__all__ = ["can_run_sync", "enable", "run_sync"]
 
 _home: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("workers_home_loop", default=None)
 
@@ -30,39 +25,23 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 
 def enable() -> None:
-    """Let threads that copy the current context (asgiref's `sync_to_async`, `asyncio.to_thread`) use `run_sync`."""
-    _home.set(asyncio.get_running_loop())
+    """Let threads that copy the current context (asgiref's `sync_to_async`, `asyncio.to_thread`) use `run_sync`.
 
-
-class SyncCalls:
-    """Calls of one piece of synchronous code, made in threads as the running Worker; `run_sync` works in them.
-
-    They share one context, so that a context variable set in one call is there in the next, whichever thread makes it.
+    `waitUntil` works in them too.
     """
+    loop = asyncio.get_running_loop()
+    _home.set(loop)
+    running = ambient.current.get(None)
+    if running is not None:
+        owner = running
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._context = copy_context()
-        self._context.run(self._prepare)
-
-    def _prepare(self) -> None:
-        _home.set(self._loop)
-        running = ambient.current.get(None)
-        if running is not None:
-            loop, owner = self._loop, running
-
-            def wait_until(awaitable: Awaitable[object]) -> None:
-                # The Worker's tasks belong to the loop's thread.
+        def wait_until(awaitable: Awaitable[object]) -> None:
+            if _runs_here():
+                owner.wait_until(awaitable)
+            else:  # the Worker's tasks belong to the loop's thread
                 loop.call_soon_threadsafe(owner.wait_until, awaitable)
 
-            ambient.current.set(replace(running, wait_until=wait_until))
-
-    async def run(
-        self, function: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
-    ) -> _Result:
-        """Make one call; the next must wait for its end."""
-        call = partial(self._context.run, function, *args, **kwargs)
-        return await self._loop.run_in_executor(None, call)
+        ambient.current.set(replace(running, wait_until=wait_until))
 
 
 def _runs_here() -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import builtins
 import importlib
 import importlib.machinery
+import importlib.util
 import os
 import re
 import sys
@@ -24,8 +25,15 @@ from workers.runtime.tracebacks import Report, make_report
 
 __all__ = ["LoadError", "ModuleSpace", "exported_classes"]
 
+# The two that Cloudflare does not have: a Worker may call a module of its own so. It is loaded under another name, as
+# the runtime goes on to need what is called that.
+_SHARED_NAMES = frozenset({"durable_objects", "d1"})
+_OWN_NAME = "_worker_own_"
 # Names the runtime itself answers to: a vendored copy of them in python_modules/ must not take their place.
 _RUNTIME_NAMES = frozenset({"workers", "durable_objects", "d1", *(name.partition(".")[0] for name in NAMES)})
+
+# Frameworks that keep what they serve in their modules: each Worker, and each start of one, has them for itself.
+_ONE_A_PROCESS = frozenset({"django"})
 
 _VENDORED = frozenset({"python_modules", "site-packages", ".venv", ".venv-workers", "venv"})
 _NOT_SOURCE = frozenset({"__pycache__", "node_modules", "python_modules", "venv"})
@@ -74,6 +82,8 @@ class _Finder:
         """Return where a module of the Worker is, None for modules of anybody else."""
         if fullname.partition(".")[0] in _RUNTIME_NAMES:
             return None
+        if path is None and fullname.startswith(_OWN_NAME):
+            return self._space.own_spec(fullname.removeprefix(_OWN_NAME), fullname)
         self._space.adopt_folders()
         roots = self._space.roots if path is None else [entry for entry in path if self._space.holds(entry)]
         if not roots:
@@ -222,10 +232,14 @@ class ModuleSpace:
         return {
             name: module
             for name, module in self._modules.items()
-            if (getattr(module, "__file__", None) or "").startswith(folders) and folders
+            if (getattr(module, "__file__", None) or "").startswith(folders)
+            and folders
+            and name.partition(".")[0] not in _ONE_A_PROCESS
         }
 
     def _owns(self, module: ModuleType) -> bool:
+        if module.__name__.partition(".")[0] in _ONE_A_PROCESS:
+            return True
         origin = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), None)
         return isinstance(origin, str) and self.holds(origin)
 
@@ -254,12 +268,24 @@ class ModuleSpace:
         try:
             top = name.partition(".")[0]
             # A module of the standard library keeps its name, as it does for any script once it is imported.
-            if level == 0 and top in sys.modules and top not in _RUNTIME_NAMES | sys.stdlib_module_names:
+            if level == 0 and top in _SHARED_NAMES and self.own_spec(top, top) is not None:
+                name = _OWN_NAME + name
+            elif level == 0 and top in sys.modules and top not in _RUNTIME_NAMES | sys.stdlib_module_names:
                 self._prefer_own(top)
             return builtins.__import__(name, globals, locals, fromlist or (), level)
         finally:
             if previous is not self:
                 _switch(previous)
+
+    def own_spec(self, name: str, fullname: str) -> importlib.machinery.ModuleSpec | None:
+        """Return the spec, under a name of choice, of a top-level module that lies beside the main module."""
+        found = importlib.machinery.PathFinder.find_spec(name, self.roots[:1])
+        if found is None or found.origin is None or not found.origin.endswith(".py"):
+            return None
+        loader = _Loader(fullname, found.origin, self)
+        return importlib.util.spec_from_file_location(
+            fullname, found.origin, loader=loader, submodule_search_locations=found.submodule_search_locations
+        )
 
     def _prefer_own(self, top: str) -> None:
         if not self._owns(sys.modules[top]) and self._finder.find_spec(top) is not None:

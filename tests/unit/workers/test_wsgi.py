@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import Context, ContextVar
 from types import SimpleNamespace
 from typing import Any
 
@@ -150,3 +151,16 @@ async def test_an_applications_exception_is_raised_and_an_error_page_may_replace
 
     response = await wsgi.fetch(recovers, js.Request("http://x"), {})
     assert (response.status, await response.text()) == (500, "sorry")
+
+
+async def test_a_streamed_body_is_made_as_the_worker_that_answered():
+    variable: ContextVar[str] = ContextVar("variable", default="nobody")
+
+    def app(environ: dict[str, Any], start_response: Start) -> Iterator[bytes]:
+        variable.set("the event")
+        start_response("200 OK", [])
+        yield b"first "
+        yield variable.get().encode()
+
+    response = await wsgi.fetch(app, js.Request("http://x"), {})
+    assert await asyncio.get_running_loop().create_task(response.text(), context=Context()) == "first the event"

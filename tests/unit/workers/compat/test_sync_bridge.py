@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextvars import ContextVar
 
 import pytest
 
 from workers import env, wait_until
 from workers.compat import ambient
 from workers.compat.ambient import Ambient, Env
-from workers.compat.sync_bridge import SyncCalls, can_run_sync, enable, run_sync
+from workers.compat.sync_bridge import can_run_sync, enable, run_sync
 from workers.compat.web import Request, Response
 
 
@@ -22,37 +21,24 @@ async def answer() -> tuple[str, int]:
     return "x", threading.get_ident()
 
 
-async def test_a_thread_waits_for_the_loop_that_started_it():
+async def test_a_thread_waits_for_the_loop_that_let_it_in():
     def work() -> object:
         assert can_run_sync()
         return run_sync(answer()), threading.get_ident()
 
-    (value, loop_thread), worker_thread = await SyncCalls().run(work)
+    enable()
+    (value, loop_thread), worker_thread = await asyncio.to_thread(work)
     assert (value, loop_thread) == ("x", threading.get_ident())
     assert worker_thread != loop_thread
-
-
-async def test_threads_of_other_libraries_can_be_let_in():
-    enable()
-    value, loop_thread = await asyncio.to_thread(run_sync, answer())
-    assert (value, loop_thread) == ("x", threading.get_ident())
-
-
-async def test_calls_of_one_piece_of_code_share_their_context():
-    variable: ContextVar[str] = ContextVar("variable")
-    calls = SyncCalls()
-    await calls.run(variable.set, "kept")
-    assert await calls.run(variable.get) == "kept"
-    with pytest.raises(LookupError):
-        variable.get()
 
 
 async def test_a_failure_reaches_the_thread():
     async def fail() -> None:
         raise ValueError("broken")
 
+    enable()
     with pytest.raises(ValueError, match="broken"):
-        await SyncCalls().run(lambda: run_sync(fail()))
+        await asyncio.to_thread(lambda: run_sync(fail()))
 
 
 async def test_async_code_without_a_stack_is_told_to_await():
@@ -74,6 +60,8 @@ async def test_the_thread_belongs_to_the_worker_and_its_wait_until_to_the_loop()
         return env.A
 
     with ambient.enter(worker):
-        assert await SyncCalls().run(work) == 1
+        enable()
+        assert await asyncio.to_thread(work) == 1
+        wait_until("now")
     await asyncio.sleep(0)
-    assert noted == [("later", threading.get_ident())]
+    assert sorted(noted) == [("later", threading.get_ident()), ("now", threading.get_ident())]

@@ -144,3 +144,31 @@ def test_a_word_in_the_workers_own_source_is_found_and_one_in_vendored_packages_
     space = ModuleSpace(tmp_path / "entry.py")
     assert space.mentions(re.compile(rb"\brun_sync\b"))
     assert not space.mentions(re.compile(rb"vendored"))
+
+
+def test_a_worker_may_have_modules_that_are_called_as_the_runtimes_are(tmp_path: Path):
+    (tmp_path / "d1.py").write_text("class D1: pass\n")
+    (tmp_path / "durable_objects").mkdir()
+    (tmp_path / "durable_objects" / "__init__.py").write_text("from .room import Room\n")
+    (tmp_path / "durable_objects" / "room.py").write_text("import d1\nclass Room: made_of = d1.D1\n")
+    (tmp_path / "entry.py").write_text(
+        "import durable_objects.room\nfrom d1 import D1\nfrom durable_objects import Room\n"
+        "from durable_objects.room import Room as again\nimport d1\n"
+        "same = again is Room is durable_objects.room.Room and Room.made_of is D1 is d1.D1\n"
+    )
+    before = {name for name in sys.modules if name.partition(".")[0] in ("d1", "durable_objects")}
+    space = ModuleSpace(tmp_path / "entry.py")
+    assert space.load().same
+    import d1
+
+    assert not hasattr(d1, "D1")
+    space.unload()
+    assert not [name for name in sys.modules if "_worker_own_" in name]
+    assert before <= set(sys.modules)
+
+
+def test_without_modules_of_its_own_a_worker_gets_the_runtimes(tmp_path: Path):
+    (tmp_path / "entry.py").write_text("from durable_objects import TopicObject\nfrom d1 import D1Database\n")
+    space = ModuleSpace(tmp_path / "entry.py")
+    assert space.load().TopicObject.__module__.startswith("durable_objects.")
+    space.unload()

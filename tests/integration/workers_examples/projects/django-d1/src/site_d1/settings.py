@@ -1,0 +1,9 @@
+SECRET_KEY = "only-for-development"
+DEBUG = False
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "site_d1.urls"
+INSTALLED_APPS = ["blog"]
+MIDDLEWARE = []
+DATABASES = {"default": {"ENGINE": "site_d1.backend", "CLOUDFLARE_BINDING": "DB"}}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
