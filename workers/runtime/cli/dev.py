@@ -11,6 +11,7 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,6 +30,9 @@ from workers.runtime.edge.outbound import OutboundClient
 from workers.runtime.edge.serving import serving
 from workers.runtime.loader import LoadError, ModuleSpace
 from workers.runtime.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from workers.runtime.cli.tail_server import TailServer
 
 __all__ = ["READY", "DevOptions", "run"]
 
@@ -59,11 +63,7 @@ class DevOptions:
 
 def run(options: DevOptions) -> int:
     """Serve until SIGINT or SIGTERM; return the exit status."""
-    logging.basicConfig(
-        level=logging.DEBUG if options.verbose else logging.WARNING,
-        format="%(levelname)s %(name)s: %(message)s" if options.verbose else "%(levelname)s: %(message)s",
-        stream=sys.stderr,
-    )
+    _log_to_terminal(verbose=options.verbose)
     _allow_many_sockets()
     try:
         asyncio.run(_serve(options))
@@ -73,6 +73,21 @@ def run(options: DevOptions) -> int:
     except KeyboardInterrupt:  # a second Ctrl+C while stopping
         return 130
     return 0
+
+
+class _Format(logging.Formatter):
+    """The level in front, but for what a Worker says with `console.log`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return record.getMessage() if record.name == "console" and record.levelno <= logging.INFO else text
+
+
+def _log_to_terminal(*, verbose: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Format("%(levelname)s %(name)s: %(message)s" if verbose else "%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, handlers=[handler])
+    logging.getLogger("console").setLevel(logging.DEBUG)
 
 
 def _allow_many_sockets() -> None:
@@ -160,7 +175,8 @@ class _Dev:
             stack.callback(signal.signal, number, signal.signal(number, self._signalled))
         self._watch = stack.enter_context(closing(SourceWatch(options.config, self._bell))) if options.reload else None
         self._address = stack.enter_context(closing(_Address(options)))
-        self._requests = RequestLog(self._loop, quiet=options.quiet)
+        self._tail: TailServer | None = None
+        self._requests = RequestLog(self._loop, quiet=options.quiet, tell=self._request_seen)
         self._keys = Keys(
             {
                 "b": lambda: open_in_browser(self._url),
@@ -181,14 +197,18 @@ class _Dev:
             ConfigError, LoadError, BindError, StateError: The first start failed; later ones wait for a change.
         """
         started = False
-        while not self._bell.stopping:
-            try:
-                await self._serve_once()
-            except _MISTAKES as error:
-                if not started or self._watch is None:
-                    raise
-                await self._serve_mistake(error, self._watch)
-            started = True
+        try:
+            while not self._bell.stopping:
+                try:
+                    await self._serve_once()
+                except _MISTAKES as error:
+                    if not started or self._watch is None:
+                        raise
+                    await self._serve_mistake(error)
+                started = True
+        finally:
+            if self._tail is not None:
+                await self._tail.stop()
 
     async def _serve_once(self) -> None:
         options, watch = self._options, self._watch
@@ -224,6 +244,7 @@ class _Dev:
                 if watch is not None:
                     watch.follow_too(app.source_folders)
                 self._watchdog = self._watch_over(app)
+                await self._start_tail(app.state)
                 firing = tasks.create_task(fire_crons(app, self._clock)) if options.fire_crons else None
                 changed = await self._changed()
                 self._watchdog.stop()
@@ -262,11 +283,32 @@ class _Dev:
         if name is not None:
             self._noticed = self._loop.time()
             click.echo(f"Reloading: {name} was changed.")
+            if self._tail is not None:
+                self._tail.tell({"event": "reload", "text": f"Reloading: {name} was changed."})
         return name is not None
 
-    async def _serve_mistake(self, error: Exception, watch: SourceWatch) -> None:
+    async def _start_tail(self, state: Path) -> None:
+        from workers.runtime.cli.tail_server import TailServer  # after the first answer: nobody waits for it
+
+        if self._tail is not None:
+            return
+        tail = TailServer(state)
+        try:
+            await tail.start()
+        except OSError as error:
+            logging.getLogger(__name__).debug("flarelet tail will find nothing: %s", error)
+            return
+        self._tail = tail
+
+    def _request_seen(self, method: str, url: str, status: int, seconds: float) -> None:
+        if self._tail is not None:
+            self._tail.request(method, url, status, seconds)
+
+    async def _serve_mistake(self, error: Exception) -> None:
         """Say in the terminal and to every client what is wrong, until the next save."""
         _show_mistake(error, self._options)
+        if self._tail is not None:
+            self._tail.tell({"event": "mistake", "text": str(error)})
         listener = self._address.listener
         assert listener is not None  # the first start had one
         async with serving_mistake(error, listener, self._requests.seen):

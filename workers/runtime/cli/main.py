@@ -95,6 +95,95 @@ def dev(
     sys.exit(run(options))
 
 
+_config = click.option(
+    "-c", "--config", type=click.Path(path_type=Path), help="Configuration file, or the folder that holds it."
+)
+_environment = click.option("-e", "--env", "environment", help="Environment of the configuration file.")
+_persist_to = click.option(
+    "--persist-to", type=click.Path(path_type=Path), help="Folder for state (default .wrangler/state)."
+)
+
+
+@cli.command("types")
+@_config
+@_environment
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write (default beside the main module).")
+@click.option("--check", is_flag=True, help="Write nothing; fail when the file is not what the configuration says.")
+def write_types(config: Path | None, environment: str | None, output: Path | None, check: bool) -> None:
+    """Write a Python module that describes `env` to type checkers."""
+    from workers.runtime.cli.types import FILE_NAME, env_module
+    from workers.runtime.config.load import ConfigError, load
+
+    try:
+        project = load(config or Path.cwd(), environment)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from error
+    folder = project.main.parent if project.main is not None else project.directory
+    path, text = output or folder / FILE_NAME, env_module(project)
+    if check:
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            raise click.ClickException(f"{path} is not what {project.path.name} says; run flarelet types")
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
+    click.echo(f"Wrote {path}. In a Worker: from {path.stem} import Env")
+
+
+@cli.command()
+@_config
+@_environment
+@_persist_to
+@click.option("--port", type=click.IntRange(0, 65535), help="Port that is to be free (default 8787).")
+def doctor(config: Path | None, environment: str | None, persist_to: Path | None, port: int | None) -> None:
+    """Look at this machine and a project, and say what does not work."""
+    from workers.runtime.cli.doctor import examine
+
+    worst = 0
+    for finding in examine(config or Path.cwd(), environment, persist_to, port):
+        click.echo(f"{finding.level:<8} {finding.text}")
+        if finding.advice:
+            click.echo(f"         {finding.advice}")
+        worst = max(worst, int(finding.level == "error"))
+    sys.exit(worst)
+
+
+@cli.command()
+@_config
+@_persist_to
+@click.option("--format", "form", type=click.Choice(["pretty", "json"]), default="pretty", help="How to show events.")
+@click.option("--status", type=click.Choice(["ok", "error"]), help="Show only what went well, or only what failed.")
+@click.option("--method", help="Show only requests of this HTTP method.")
+@click.option("--search", help="Show only what holds this text.")
+def tail(
+    config: Path | None, persist_to: Path | None, form: str, status: str | None, method: str | None, search: str | None
+) -> None:
+    """Show what happens in a running `flarelet dev`: requests, exceptions and what the Worker prints."""
+    import asyncio
+    import json
+
+    from workers.runtime.cli.tail import Filter, NotRunning, events, pretty
+    from workers.runtime.config.load import ConfigError, find
+
+    chosen = Filter(status, method, search)
+
+    async def show() -> None:
+        where = config or Path.cwd()
+        folder = persist_to or (find(where.absolute()) if where.is_dir() else where).parent / ".wrangler" / "state"
+        async for event in events(folder / "v3"):
+            if chosen.passes(event):
+                click.echo(json.dumps(event, ensure_ascii=False) if form == "json" else pretty(event))
+        click.echo("The server stopped.", err=True)
+
+    try:
+        asyncio.run(show())
+    except (NotRunning, ConfigError) as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        return
+
+
 class _D1Group(click.Group):
     """Imports its commands when one is asked for: serving needs none of them."""
 
