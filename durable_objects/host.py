@@ -16,6 +16,7 @@ from durable_objects.instance import EvictionTimes, Instance
 from durable_objects.namespace import DurableObjectNamespace
 from durable_objects.observer import NullObserver, Observer
 from durable_objects.state import ObjectClass
+from durable_objects.storage.commits import Commits
 from durable_objects.storage.files import OpenFiles
 from durable_objects.usage import ClassSnapshot, ObjectSnapshot, Usage
 from workers.compat.proxies import JsException
@@ -98,6 +99,7 @@ class Host:
         self.eviction = EvictionTimes()
         """After how long an idle object leaves memory; a test may shorten it."""
         self.open_files = OpenFiles(now_ms=None if clock is None else clock.now_ms)
+        self.commits = Commits()
         self._directories: dict[str, _Directory] = {}
         self._is_started = False
         self._is_closed = False
@@ -133,6 +135,7 @@ class Host:
         tasks = [task for task in tasks if task is not asyncio.current_task()]
         if tasks:
             await asyncio.wait(tasks, timeout=_STOP_LIMIT_S)
+        self.commits.close()
 
     async def evict(
         self, namespace: DurableObjectNamespace, object_id: DurableObjectId, *, close_sockets: bool = False

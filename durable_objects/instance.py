@@ -29,6 +29,7 @@ from durable_objects.ids import DurableObjectId
 from durable_objects.observer import Observer
 from durable_objects.rpc import clone, cross
 from durable_objects.state import DurableObjectState, ObjectClass
+from durable_objects.storage.commits import Commits
 from durable_objects.storage.files import ObjectFile, OpenFiles
 from durable_objects.storage.object_storage import DurableObjectStorage
 from durable_objects.storage.transaction import Transactions
@@ -70,6 +71,7 @@ class Surroundings(Protocol):
     observer: Observer
     random: Random
     open_files: OpenFiles
+    commits: Commits
 
 
 class Home(Protocol):
@@ -143,6 +145,7 @@ class Instance:
         self._idle_since = self._busy_since = self.awake_since = self._loop.time()
         self._eviction: asyncio.TimerHandle | None = None
         self._commit_planned = False
+        self._alarm_ms: int | None = None
 
     def _enter_context(self) -> None:
         current_owner.set(self.outlet)
@@ -321,7 +324,7 @@ class Instance:
         self.outlet.held = True
         if not self._commit_planned:
             self._commit_planned = True
-            self._loop.call_soon(self.commit)
+            self.actor.host.commits.plan(self, self._loop)
 
     def _settled(self) -> Awaitable[None]:
         future: asyncio.Future[None] = self._loop.create_future()
@@ -329,33 +332,53 @@ class Instance:
         self.outlet.hold(lambda: self._resolve(future, None))
         return future
 
-    def commit(self) -> None:
-        """Commit the implicit transaction, then let the output out; a failure resets the object."""
+    def begin_commit(self) -> bool:
+        """Get ready to commit the implicit transaction; False when it is not to be committed now.
+
+        A new alarm is made durable first, see `Alarms`.
+        """
         self._commit_planned = False
         transactions = self.transactions
         if self.broken is not None or transactions.pins:
-            return
-        if transactions.is_open:
+            return False
+        if not transactions.is_open:
+            self.outlet.open()
+            return False
+        if transactions.alarm_touched:
             try:
-                self._commit_writes()
-            except Exception as error:  # a task root: nobody awaits this callback
+                at_ms = self.storage.read_alarm()
+                if at_ms is not None:
+                    self.actor.alarms.prepare(str(self.actor.id), self.actor.id.name, at_ms)
+            except Exception as error:  # a task root: nobody awaits a commit
                 self.reset(error)
-                return
-            self.usage.commits += 1
-            self.actor.host.observer.committed(self.actor.spec.unique_key)
-        self.outlet.open()
+                return False
+            self._alarm_ms = at_ms
+        return True
 
-    def _commit_writes(self) -> None:
-        transactions, actor = self.transactions, self.actor
-        if not transactions.alarm_touched:
-            transactions.commit()
+    def end_commit(self, error: Exception | None) -> None:
+        """The transaction is committed, so the output may leave; or it is lost, and the object is reset."""
+        if error is None and self.transactions.alarm_touched:
+            self.transactions.alarm_touched = False
+            try:
+                self.actor.alarms.settle(str(self.actor.id), self.actor.id.name, self._alarm_ms)
+            except Exception as failure:  # a task root: nobody awaits a commit
+                error = failure
+        if error is not None:
+            self.reset(error)
             return
-        transactions.alarm_touched = False
-        at_ms = self.storage.read_alarm()
-        if at_ms is not None:
-            actor.alarms.prepare(str(actor.id), actor.id.name, at_ms)
-        transactions.commit()
-        actor.alarms.settle(str(actor.id), actor.id.name, at_ms)
+        self.usage.commits += 1
+        self.actor.host.observer.committed(self.actor.spec.unique_key)
+        if self.broken is None:
+            self.outlet.open()
+
+    def _commit_now(self) -> None:
+        if self.begin_commit():
+            error: Exception | None = None
+            try:
+                self.transactions.commit()
+            except Exception as failure:  # the object is reset
+                error = failure
+            self.end_commit(error)
 
     # -- the end
 
@@ -448,7 +471,7 @@ class Instance:
     def stop(self, code: int) -> list[asyncio.Task[Any]]:
         """Commit what is written, close sockets with `code` and end; return the tasks that are still ending."""
         if self.transactions.is_open and not self.transactions.pins:
-            self.commit()
+            self._commit_now()
         if self.broken is not None:
             return []
         self.broken = ObjectReset("The runtime is shutting down.")
