@@ -13,7 +13,7 @@ from d1.sql import is_only_comment
 from d1.statement import D1PreparedStatement, D1Result, Tracker, as_error, query_of, result_of
 from workers.compat.proxies import JsDict
 
-__all__ = ["D1Database", "D1DatabaseSession"]
+__all__ = ["D1Database", "D1DatabaseSession", "engine_of"]
 
 _FIRST_UNCONSTRAINED: Final = "first-unconstrained"
 _FIRST_PRIMARY: Final = "first-primary"
@@ -109,9 +109,15 @@ class D1DatabaseSession(Tracker):
 
     def advance(self) -> None:
         """Move the bookmark to the present state of the database; it never moves back."""
-        latest = f"00000000-{self._engine.writes:08x}-00000000-{0:032x}"
+        # the calls before this one: reads count too
+        latest = f"00000000-{self._engine.usage.answered - 1:08x}-00000000-{0:032x}"
         if self._bookmark is None or _collation(latest) > _collation(self._bookmark):
             self._bookmark = latest
+
+
+def engine_of(database: D1Database) -> Engine:
+    """Return what runs a database's statements, for tools that look inside."""
+    return database._engine  # pyright: ignore[reportPrivateUsage] - one file; users must not find it on the binding
 
 
 async def _batch(engine: Engine, statements: Iterable[D1PreparedStatement], tracker: Tracker | None) -> list[Any]:
@@ -138,6 +144,7 @@ async def _run(engine: Engine, members: list[Query]) -> list[Outcome]:
         outcomes = await answer if isinstance(answer, asyncio.Future) else answer
     except MemoryError as error:
         raise Failure(errors.OUT_OF_MEMORY) from error
+    usage.answered += 1
     for outcome in outcomes:
         usage.after(outcome.sql, len(outcome.description or ()), outcome.duration_ms)
     return outcomes
@@ -150,6 +157,18 @@ def _refuse_exec(query: object) -> NoReturn:
     raise D1UsageError("query.trim is not a function")
 
 
-def _collation(text: str) -> list[tuple[int, str]]:
-    """Order texts roughly as JavaScript's localeCompare: punctuation, digits, letters regardless of case."""
-    return [(2 if char.isalpha() else 1 if char.isdigit() else 0, char.casefold()) for char in text]
+_PUNCTUATION: Final = "_-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$"
+"""In the order of JavaScript's collation."""
+
+
+def _collation(text: str) -> list[tuple[int, int | str]]:
+    """Order texts roughly as JavaScript's localeCompare: space, punctuation, digits, letters regardless of case."""
+    return [_weight(char) for char in text]
+
+
+def _weight(char: str) -> tuple[int, int | str]:
+    if char.isspace():
+        return 0, ord(char)
+    if char in _PUNCTUATION:
+        return 1, _PUNCTUATION.index(char)
+    return (2, char) if char.isdigit() else (3, char.casefold())

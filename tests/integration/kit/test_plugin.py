@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -307,3 +308,40 @@ def test_nothing_of_the_runtime_is_loaded():
 """
     status, output = run(project(tmp_path / "shop", tests), "-q", "-p", "no:aiohttp", "-p", "no:hypothesispytest")
     assert status == 0, output
+
+
+REPORTED = """
+import pytest
+
+
+@pytest.mark.parametrize("n", range(4))
+async def test_requests(worker, env, n):
+    for item in range(5):
+        await env.DB.prepare("INSERT INTO orders (item) VALUES (?)").bind(str(item)).run()
+    assert await (await worker.fetch("/")).text() == "5"
+    assert await (await worker.fetch("/")).text() == "5"
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+def test_the_report_tells_what_the_run_came_to(tmp_path: Path, workers: tuple[str, ...]):
+    folder = project(tmp_path / "shop", REPORTED, "asyncio_mode = auto\nflarelet_traffic = 1000000")
+    file = tmp_path / "report.json"
+    status, output = run(folder, "-q", *workers, "--flarelet-report", f"--flarelet-report-file={file}")
+    assert status == 0, output
+    assert "4 tests used the Worker, 8 requests" in output
+    assert "A day of 1,000,000 such requests" in output
+    told = json.loads(file.read_text())
+    route = told["routes"]["GET /"]
+    assert (route["requests"], route["rows_read"], route["most_rows_read"], route["rows_written"]) == (8, 40, 5, 0)
+    assert told["limits"]["bound_parameters"]["value"] == 1
+    lines = {line["unit"]: line["amount"] for line in told["day"]["lines"]}
+    assert lines["rows_read"] == 5_000_000
+    assert lines["worker_requests"] == 1_000_000
+
+
+def test_the_report_as_json_is_json(tmp_path: Path):
+    status, output = run(project(tmp_path / "shop", REPORTED), "-q", "--flarelet-report=json")
+    assert status == 0, output
+    text = output[output.index("{\n") : output.rindex("\n}") + 2]
+    assert json.loads(text)["tests"] == 4

@@ -16,7 +16,9 @@ from workers.runtime.testing.helpers import current
 from workers.runtime.testing.leftovers import left_running
 from workers.runtime.testing.miniflare import Bindings, Miniflare
 from workers.runtime.testing.options import Options, WorkerOptions
+from workers.runtime.testing.report import Figures, Route, collect
 from workers.runtime.testing.state import StateTemplate
+from workers.runtime.testing.tally import RouteLog, Tally
 
 __all__ = ["Kit", "Seed", "Session"]
 
@@ -83,6 +85,7 @@ class Kit:
         evict: str | None = None,
         seed: Seed | None = None,
         left: Callable[[list[str]], None] | None = None,
+        report: Callable[[Figures], None] | None = None,
     ) -> AsyncGenerator[Miniflare, None]:
         """Run the project for the time of the block, on a clone of the prepared state.
 
@@ -92,6 +95,7 @@ class Kit:
             evict: "every-turn" to take objects out of memory after each event.
             seed: What fills the prepared state, the first time.
             left: Is told at the end what was still running, a line for each.
+            report: Is told at the end what the test came to.
         """
         before = asyncio.all_tasks()
         await self._fill(seed)
@@ -99,6 +103,10 @@ class Kit:
             miniflare = self._instance(state, clock=clock, interleave=interleave, evict=evict)
             try:
                 app = await miniflare.start()
+                routes: dict[str, Route] = {}
+                if report is not None:
+                    miniflare.route_log = RouteLog(Tally(app))
+                    routes = miniflare.route_log.routes
                 token = current.set(miniflare)
                 with ambient.enter(app.workers[0].isolate.ambient):
                     yield miniflare
@@ -106,6 +114,8 @@ class Kit:
                 lines = await left_running(app, frozenset(before | miniflare.tasks))
                 if lines and left is not None:
                     left(lines)
+                if report is not None:
+                    report(collect(app, routes))
                 app.patience_s = 0.0
             finally:
                 await miniflare.dispose()

@@ -35,6 +35,7 @@ from workers.runtime.testing.machine_time import follow_machine_time
 from workers.runtime.testing.network import Network
 from workers.runtime.testing.options import Options, read_options
 from workers.runtime.testing.owned import Owned
+from workers.runtime.testing.tally import RouteLog
 from workers.runtime.testing.worker import TestWorker
 from workers.runtime.virtual_time import VirtualTime
 
@@ -97,6 +98,8 @@ class Miniflare:
         self._stop_following: Callable[[], None] = _nothing
         self._interleaving: Interleaving | None = None
         self._network = Network()
+        self.route_log: RouteLog | None = None
+        """Counts the requests of the test, once somebody has set it."""
         self.faults = Faults()
         """Faults to plan: commits that fail, requests without an answer, sockets that are cut."""
         self.clock: VirtualTime | None = None
@@ -111,7 +114,7 @@ class Miniflare:
         made._owned = made._app = made._server = made._url = made.clock = None
         made._is_disposed = False
         made._stop_following, made._interleaving = _nothing, None
-        made.faults, made._network = Faults(), Network()
+        made.faults, made._network, made.route_log = Faults(), Network(), None
         return made
 
     # -- life
@@ -262,6 +265,13 @@ class Miniflare:
         app = await self.start()
         worker = await self._worker(name)
         respond = app.respond if worker is app.workers[0] else worker.respond
+        log = self.route_log
+        if log is not None:
+            inner = respond
+
+            def respond(request: web.Request) -> Awaitable[web.Response]:
+                return log.seen(request, inner(request))
+
         return TestWorker(worker.isolate, respond, self._options.cf, self.faults.watch)
 
     async def _worker(self, name: str | None) -> Any:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from workers.runtime.testing.miniflare import Bindings, Miniflare
     from workers.runtime.testing.realtime import RealtimeTestClient
     from workers.runtime.testing.remote import RemoteWorker
+    from workers.runtime.testing.report import Figures
     from workers.runtime.testing.worker import TestWorker
     from workers.runtime.virtual_time import VirtualTime
 
@@ -25,8 +26,10 @@ except ImportError:  # the fixtures say so when they are used
     async_fixture = None
 
 _LEFT = "flarelet left running"
+_FIGURES = "flarelet figures"
 _session: pytest.StashKey[Session] = pytest.StashKey()
 _left: list[tuple[str, str]] = []
+_figures: list[str] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,9 +51,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--flarelet-evict", action="store_true", help="take Durable Objects out of memory after every event"
     )
+    group.addoption(
+        "--flarelet-report",
+        nargs="?",
+        const="table",
+        choices=("table", "json"),
+        help="tell how near the run came to Cloudflare's limits, what could not hibernate and what it would cost",
+    )
+    group.addoption("--flarelet-report-file", metavar="FILE", help="write the report as JSON")
     group.addoption("--flarelet-url", metavar="URL", help="test a running server instead, such as flarelet dev")
     parser.addini("flarelet_config", "wrangler configuration of the Worker under test, from the rootdir")
     parser.addini("flarelet_env", "environment of the configuration to test")
+    parser.addini("flarelet_traffic", "requests a day to estimate costs for", default="100000")
     parser.addini("flarelet_migrations", "apply D1 migrations before the tests", type="bool", default=True)
 
 
@@ -111,6 +123,10 @@ def _kit(request: pytest.FixtureRequest) -> Kit:
         pytest.fail(str(error), pytrace=False)
 
 
+def _wants_report(config: pytest.Config) -> bool:
+    return bool(config.getoption("--flarelet-report") or config.getoption("--flarelet-report-file"))
+
+
 def _url(request: pytest.FixtureRequest) -> str | None:
     return request.config.getoption("--flarelet-url")
 
@@ -133,10 +149,15 @@ else:
         if _url(request) is not None:
             yield None
             return
+        from workers.runtime.testing.report import to_line
+
         kit = _kit(request)
 
         def left(lines: list[str]) -> None:
             request.node.user_properties.append((_LEFT, "\n".join(lines)))
+
+        def report(figures: Figures) -> None:
+            request.node.user_properties.append((_FIGURES, to_line(figures)))
 
         marker = request.node.get_closest_marker("flarelet")
         wanted: dict[str, Any] = {} if marker is None else marker.kwargs
@@ -146,6 +167,7 @@ else:
             evict="every-turn" if request.config.getoption("--flarelet-evict") else wanted.get("evict"),
             seed=flarelet_seed,
             left=left,
+            report=report if _wants_report(request.config) else None,
         ) as running:
             yield running
 
@@ -197,15 +219,17 @@ else:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keep what a test left running, for the summary."""
+    """Keep what a test left running, and its figures, for the summary."""
     if report.when == "teardown":
-        lines = [str(value) for name, value in report.user_properties if name == _LEFT]
-        if lines:
-            _left.append((report.nodeid, lines[0]))
+        for name, value in report.user_properties:
+            if name == _LEFT:
+                _left.append((report.nodeid, str(value)))
+            elif name == _FIGURES:
+                _figures.append(str(value))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name what was still running when tests ended."""
+    """Name what was still running when tests ended, and report what the run came to."""
     if _left:
         terminalreporter.section("still running when its test ended")
         for nodeid, lines in _left:
@@ -213,3 +237,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             for line in lines.splitlines():
                 terminalreporter.line(f"  {line}")
         _left.clear()
+    if _figures and _wants_report(terminalreporter.config):
+        _report(terminalreporter)
+        _figures.clear()
+
+
+def _report(terminalreporter: pytest.TerminalReporter) -> None:
+    from workers.runtime.testing.report import from_line, merge, render, to_json
+
+    config = terminalreporter.config
+    total, traffic = merge(from_line(line) for line in _figures), int(config.getini("flarelet_traffic"))
+    file = config.getoption("--flarelet-report-file")
+    if file:
+        Path(file).write_text(to_json(total, traffic), encoding="utf-8")
+    how = config.getoption("--flarelet-report")
+    if how:
+        terminalreporter.section("flarelet")
+        for line in render(total, traffic) if how == "table" else to_json(total, traffic).splitlines():
+            terminalreporter.line(line)
