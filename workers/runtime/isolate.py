@@ -119,7 +119,7 @@ class Isolate:
     @property
     def source_folders(self) -> list[str]:
         """The folders whose modules are the Worker's own."""
-        return self._space.roots if self._space is not None else []
+        return self._space.source_folders if self._space is not None else []
 
     def wait_until(self, awaitable: object) -> None:
         """Own work that outlives its request; a failure is logged and hurts nobody else."""

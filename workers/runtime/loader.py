@@ -16,12 +16,14 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from workers.compat.install import NAMES
 from workers.runtime.tracebacks import Report, make_report
+from workers.runtime.vendored import FOLDER_NAMES, foreign_packages, vendored_folders
 
 __all__ = ["LoadError", "ModuleSpace", "exported_classes"]
 
@@ -35,7 +37,6 @@ _RUNTIME_NAMES = frozenset({"workers", "durable_objects", "d1", *(name.partition
 # Frameworks that keep what they serve in their modules: each Worker, and each start of one, has them for itself.
 _ONE_A_PROCESS = frozenset({"django"})
 
-_VENDORED = frozenset({"python_modules", "site-packages", ".venv", ".venv-workers", "venv"})
 _NOT_SOURCE = frozenset({"__pycache__", "node_modules", "python_modules", "venv"})
 _MOST_LOOKED_AT = 500
 
@@ -85,7 +86,7 @@ class _Finder:
         if path is None and fullname.startswith(_OWN_NAME):
             return self._space.own_spec(fullname.removeprefix(_OWN_NAME), fullname)
         self._space.adopt_folders()
-        roots = self._space.roots if path is None else [entry for entry in path if self._space.holds(entry)]
+        roots = self._space.roots_for(fullname) if path is None else [one for one in path if self._space.holds(one)]
         if not roots:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, list(roots), target)
@@ -94,6 +95,24 @@ class _Finder:
         if isinstance(spec.loader, importlib.machinery.SourceFileLoader) and spec.origin is not None:
             spec.loader = _Loader(fullname, spec.origin, self._space)
         return spec
+
+
+class _Vendored:
+    """A folder of packages as it was when the Worker was loaded."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._age = os.stat(folder).st_mtime_ns
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Vendored) and (other._folder, other._age) == (self._folder, self._age)
+
+    __hash__ = None  # type: ignore[assignment] - compared only
+
+    @cached_property
+    def foreign(self) -> frozenset[str]:
+        """Names of packages that cannot be run here."""
+        return foreign_packages(self._folder)
 
 
 class ModuleSpace:
@@ -110,13 +129,12 @@ class ModuleSpace:
         self.main = main
         folder = main.parent
         self.roots = [str(folder)]
-        for vendored in (folder / "python_modules", folder.parent / "python_modules"):
-            if vendored.is_dir():
-                self.roots.append(str(vendored))
+        self._vendored = {root: _Vendored(root) for root in vendored_folders(folder)}
+        self.roots += self._vendored
         # Functions hold on to the dict they were made with: those of kept modules have to find this space in it.
         self.builtins: dict[str, Any] = vars(builtins).copy() if after is None else after.builtins
         self.builtins["__import__"] = self._import
-        self._modules: dict[str, ModuleType] = {} if after is None else after._kept_modules(self.roots)
+        self._modules: dict[str, ModuleType] = {} if after is None else after._kept_modules(self._vendored)
         self._set_aside_modules: dict[str, ModuleType] = {}
         self._foreign_folders: frozenset[str] = frozenset()
         self._foreign_modules: frozenset[str] = frozenset()
@@ -126,13 +144,36 @@ class ModuleSpace:
         """Say whether a file or folder belongs to this Worker."""
         return any(path == root or path.startswith(root.rstrip("/\\") + sep) for root in self.roots for sep in "/\\")
 
+    @property
+    def source_folders(self) -> list[str]:
+        """The folders of the Worker's own source, without those of packages."""
+        return [root for root in self.roots if root not in self._vendored]
+
+    def roots_for(self, name: str) -> list[str]:
+        """Return the folders to look for a top-level module in.
+
+        Raises:
+            ModuleNotFoundError: The only place where it is has it compiled for WebAssembly.
+        """
+        foreign = [root for root, vendored in self._vendored.items() if name in vendored.foreign]
+        if not foreign:
+            return self.roots
+        roots = [root for root in self.roots if root not in foreign]
+        places = [*roots, *(entry for entry in sys.path if entry not in foreign)]
+        if importlib.machinery.PathFinder.find_spec(name, places) is None:
+            raise ModuleNotFoundError(
+                f"{name!r} in {self.shown(foreign[0])} is compiled for WebAssembly; install it for this Python too",
+                name=name,
+            )
+        return roots
+
     def is_source(self, path: str) -> bool:
         """Say whether a file is the Worker's own source, not a package that lies in its folders."""
         if not self.holds(path):
             return False
         folder = str(self.main.parent) + os.sep
         inner = path[len(folder) :] if path.startswith(folder) else path
-        return _VENDORED.isdisjoint(re.split(r"[/\\]", inner))
+        return FOLDER_NAMES.isdisjoint(re.split(r"[/\\]", inner))
 
     def adopt_folders(self) -> None:
         """Count folders that the Worker itself put on `sys.path` as its own."""
@@ -226,9 +267,10 @@ class ModuleSpace:
         sys.modules.update(self._set_aside_modules)
         self._set_aside_modules = {}
 
-    def _kept_modules(self, roots: Sequence[str]) -> dict[str, ModuleType]:
-        """Return the modules of vendored packages, for another space with the same folders."""
-        folders = tuple(root + os.sep for root in roots if os.path.basename(root) in _VENDORED)
+    def _kept_modules(self, vendored: Mapping[str, _Vendored]) -> dict[str, ModuleType]:
+        """Return the modules of vendored packages, for another space; not those of a folder that was changed."""
+        same = [root for root, found in vendored.items() if self._vendored.get(root) == found]
+        folders = tuple(root + os.sep for root in same)
         return {
             name: module
             for name, module in self._modules.items()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import d1
 from workers.entrypoints import DurableObject, WorkerEntrypoint
 from workers.runtime.loader import LoadError, ModuleSpace, exported_classes
 
@@ -159,8 +160,6 @@ def test_a_worker_may_have_modules_that_are_called_as_the_runtimes_are(tmp_path:
     before = {name for name in sys.modules if name.partition(".")[0] in ("d1", "durable_objects")}
     space = ModuleSpace(tmp_path / "entry.py")
     assert space.load().same
-    import d1
-
     assert not hasattr(d1, "D1")
     space.unload()
     assert not [name for name in sys.modules if "_worker_own_" in name]
