@@ -126,7 +126,7 @@ class SqlStorage:
             raise JsTypeError("Cannot convert a BigInt value to a number") from None
         if cursor.rowcount > 0:
             usage.rows_written += cursor.rowcount
-        return SqlCursor(self._file, cursor, counts_rows=piece.counts_rows)
+        return SqlCursor(self._file, cursor, piece.sql, counts_rows=piece.counts_rows)
 
     @property
     def databaseSize(self) -> int:
@@ -140,17 +140,18 @@ class SqlStorage:
 class SqlCursor:
     """Rows of one statement, read forward once. SQLite itself is one row ahead, so nothing is fetched early here."""
 
-    __slots__ = ("_counts_rows", "_cursor", "_file", "_generation", "_names", "_next", "_read", "_written")
+    __slots__ = ("_counts_rows", "_cursor", "_file", "_generation", "_names", "_next", "_read", "_sql", "_work")
 
-    def __init__(self, file: ObjectFile, cursor: sqlite3.Cursor, *, counts_rows: bool = True) -> None:
+    def __init__(self, file: ObjectFile, cursor: sqlite3.Cursor, sql: str, *, counts_rows: bool = True) -> None:
         self._file = file
+        self._sql = sql
         self._generation = file.generation
         self._cursor = cursor
         self._counts_rows = counts_rows
         description: Any = cursor.description
         self._names: list[str] = [] if description is None else [str(column[0]) for column in description]
         self._read = 0
-        self._written = max(cursor.rowcount, 0)
+        self._work: tuple[int, int] | None = None
         self._next: tuple[object, ...] | None = _UNKNOWN if self._names else None
 
     def _peek(self) -> tuple[object, ...] | None:
@@ -220,17 +221,34 @@ class SqlCursor:
         """Names of the columns, duplicates included; empty for a statement without rows."""
         return Rows(self._names)
 
-    # DIFFERS(sql-rows): rows are counted as they are fetched and changed; index entries and scanned rows are not.
     @property
     def rowsRead(self) -> int:
-        """Rows fetched so far; one row ahead of what was handed out."""
-        self._peek()
-        return self._read
+        """Rows read so far: those fetched, one ahead of what was handed out; at the end what the statement read."""
+        if self._peek() is not None:
+            return self._read
+        return max(self._read, self._estimate()[0])
 
     @property
     def rowsWritten(self) -> int:
-        """Rows changed."""
-        return max(self._written, self._cursor.rowcount, 0)
+        """Entries written to tables and indexes."""
+        return self._estimate()[1]
+
+    # DIFFERS(sql-rows): production counts inside its own SQLite.
+    def _estimate(self) -> tuple[int, int]:
+        """Return (rows read, rows written), estimated when they are first asked for: most cursors never tell."""
+        if self._work is None:
+            from d1.rows import Work, estimate_rows
+
+            changed = max(self._cursor.rowcount, 0)
+            try:
+                work = Work(self._sql, self._read, changed, is_schema_changed=True)
+                self._work = estimate_rows(lambda sql, values: self._file.run(sql, values).fetchall(), work)
+            except StorageError:  # the schema is not what it was
+                self._work = self._read, changed
+            if self._next is not None:
+                found, self._work = self._work, None  # more rows may follow
+                return found
+        return self._work
 
     to_array = toArray
     column_names = columnNames

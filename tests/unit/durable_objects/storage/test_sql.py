@@ -126,3 +126,36 @@ def test_size_is_counted_in_pages(bench: Any):
     assert bench.storage.sql.databaseSize == 4096
     bench.storage.sql.exec("CREATE TABLE t(a)")
     assert bench.storage.sql.databaseSize % 4096 == 0
+
+
+def test_a_finished_cursor_tells_what_was_read_and_written(bench: Any):
+    execute = bench.storage.sql.exec
+    execute("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, n INTEGER)")
+    execute("CREATE INDEX t_name ON t (name)")
+    written = execute("INSERT INTO t (name, n) VALUES ('a', 1), ('b', 2), ('c', 3)")
+    assert (written.rowsRead, written.rowsWritten) == (0, 6)
+    one = execute("SELECT * FROM t WHERE n = 2")
+    one.toArray()
+    assert (one.rowsRead, one.rowsWritten) == (3, 0)
+    by_key = execute("SELECT * FROM t WHERE id = ?", 2)
+    assert by_key.rowsRead == 1
+    by_key.one()
+    assert by_key.rowsRead == 1
+    removed = execute("DELETE FROM t WHERE id = 1")
+    assert removed.rowsWritten == 1
+    again = execute("UPDATE t SET n = 5 RETURNING id")
+    again.next()
+    again.toArray()
+    assert again.rowsWritten == 2
+    execute("DROP TABLE t")
+    assert one.rowsRead == 3
+
+
+def test_a_cursor_whose_table_is_gone_tells_what_it_saw(bench: Any):
+    execute = bench.storage.sql.exec
+    execute("CREATE TABLE t (n)")
+    execute("INSERT INTO t VALUES (1), (2)")
+    cursor = execute("SELECT n FROM t")
+    cursor.toArray()
+    execute("DROP TABLE t")
+    assert (cursor.rowsRead, cursor.rowsWritten) == (2, 0)
