@@ -152,7 +152,7 @@ class App:
         for worker in workers:
             if self._own_clock is not None:
                 worker.isolate.ambient.clock = self._own_clock.now_ms
-            stack.callback(worker.isolate.unload)
+            stack.callback(worker.close)
         stack.callback(self.deadlines.close)
         stack.push_async_callback(resources.close)
         stack.push_async_callback(self._drain)
@@ -200,8 +200,7 @@ class App:
 
     async def _drain(self) -> None:
         for worker in self._workers:
-            worker.callee.cancel()
-            await worker.isolate.drain(self.patience_s)
+            await worker.drain(self.patience_s)
 
     def _open_realtime(self, section: RealtimeSection, random: Random) -> Realtime:
         from durable_objects.realtime.binding import Realtime

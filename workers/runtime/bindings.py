@@ -51,7 +51,6 @@ _KINDS = {
     "flagship": "Flagship",
     "stream": "Stream",
     "unsafe_hello_world": "hello world",
-    "worker_loaders": "Worker Loader",
     "images": "Images",
     "media": "Media",
     "ai": "Workers AI",
@@ -137,6 +136,7 @@ def check_names(project: Project) -> None:
     ]
     claims += [(entry.binding, f"kv_namespaces.{n}.binding") for n, entry in enumerate(settings.kv_namespaces)]
     claims += [(entry.binding, f"services.{n}.binding") for n, entry in enumerate(settings.services)]
+    claims += [(entry.binding, f"worker_loaders.{n}.binding") for n, entry in enumerate(settings.worker_loaders)]
     claims += [(entry.name, f"ratelimits.{n}.name") for n, entry in enumerate(settings.ratelimits)]
     if settings.version_metadata is not None:
         claims.append((settings.version_metadata.binding, "version_metadata.binding"))

@@ -24,7 +24,7 @@ from workers.response import FetchResponse, Response
 from workers.runtime.config.models import Service
 from workers.runtime.isolate import ExecutionContext, Isolate
 
-__all__ = ["Callee", "ServiceBinding"]
+__all__ = ["Callee", "Link", "ServiceBinding"]
 
 _RESERVED = frozenset({"fetch", "scheduled", "queue", "email", "tail", "trace", "test", "alarm", "dup", "constructor"})
 _BASES = (WorkerEntrypoint, DurableObject, WorkflowEntrypoint, object)
@@ -168,10 +168,8 @@ def _member(cls: type[Any], instance: Any, name: str) -> Any:
     raise ReceiverHasNoMethod(name)
 
 
-class _Link:
+class Link:
     """The way from a binding to its Worker, looked up at each call: Workers may bind each other."""
-
-    __slots__ = ("_binding", "_callees", "_context", "_service")
 
     def __init__(self, service: Service, callees: Mapping[str, Callee]) -> None:
         self._service = service
@@ -194,24 +192,35 @@ class _Link:
         return self._context
 
     async def fetch(self, request: web.Request) -> web.Response:
-        callee = self._callee()
-        return await self._issue(callee, lambda: callee.fetch(request, self._service.entrypoint, self._called(callee)))
+        """Send a request; an exception of the handler is raised."""
+        return await self.send(self._callee(), request)
 
     def method(self, name: str) -> None:
         """Nothing: `ServiceBinding` has its own way to methods."""
 
     def reach(self, path: tuple[str, ...], args: tuple[Any, ...] | None) -> asyncio.Future[Any]:
-        callee = self._callee()
-        return self._issue(callee, lambda: callee.reach(self._service.entrypoint, path, self._called(callee), args))
+        """Call a method, or read a property when `args` is None."""
+        return self.call(self._callee(), path, args)
 
-    def _issue(self, callee: Callee, work: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Future[Any]:
-        owner = current_owner.get()
-        if owner is None or not owner.held:
-            return callee.start(work())
-        # The caller is a Durable Object with uncommitted writes: its call is output too.
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        owner.hold(lambda: _follow(callee.start(work()), future), lambda: _lose(future))
-        return future
+    def send(self, callee: Callee, request: web.Request) -> asyncio.Future[web.Response]:
+        """Issue a request."""
+        name = self._service.entrypoint
+        return _issue(callee, lambda: callee.fetch(request, name, self._called(callee)))
+
+    def call(self, callee: Callee, path: tuple[str, ...], args: tuple[Any, ...] | None) -> asyncio.Future[Any]:
+        """Issue a call."""
+        name = self._service.entrypoint
+        return _issue(callee, lambda: callee.reach(name, path, self._called(callee), args))
+
+
+def _issue(callee: Callee, work: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Future[Any]:
+    owner = current_owner.get()
+    if owner is None or not owner.held:
+        return callee.start(work())
+    # The caller is a Durable Object with uncommitted writes: its call is output too.
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    owner.hold(lambda: _follow(callee.start(work()), future), lambda: _lose(future))
+    return future
 
 
 def _follow(source: asyncio.Future[Any], target: asyncio.Future[Any]) -> None:
@@ -239,7 +248,7 @@ class _Member:
 
     __slots__ = ("_link", "_path")
 
-    def __init__(self, link: _Link, path: tuple[str, ...]) -> None:
+    def __init__(self, link: Link, path: tuple[str, ...]) -> None:
         self._link = link
         self._path = path
 
@@ -280,9 +289,9 @@ class ServiceBinding(Fetcher):
 
     __rpc_stub__ = True
 
-    def __init__(self, service: Service, callees: Mapping[str, Callee]) -> None:
-        self._link = _Link(service, callees)
-        super().__init__(self._link, Response)
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        super().__init__(link, Response)
 
     def __getattr__(self, name: str) -> _Member:
         if name.startswith("_") or name in ("then", "js_object", "to_bytes", "toJSON"):

@@ -16,10 +16,11 @@ from workers.runtime.deadlines import Deadlines
 from workers.runtime.dispatch import Dispatcher
 from workers.runtime.isolate import Isolate, Outbound
 from workers.runtime.loader import ModuleSpace
-from workers.runtime.services import Callee, ServiceBinding
+from workers.runtime.services import Callee, Link, ServiceBinding
 
 if TYPE_CHECKING:
     from workers.runtime.assets.server import AssetServer
+    from workers.runtime.worker_loader import WorkerLoader
 
 __all__ = ["Worker"]
 
@@ -45,6 +46,8 @@ class Worker:
         self.isolate = Isolate(project.name, self.space, tasks, outbound, flags, source)
         self.callee = Callee(self.isolate, tasks)
         self.assets: AssetServer | None = None
+        self._tasks, self._outbound = tasks, outbound
+        self._loaders: list[WorkerLoader] = []
         self.dispatcher: Dispatcher
 
     @property
@@ -61,9 +64,16 @@ class Worker:
         """
         settings = self.project.settings
         found: dict[str, object] = {**bindings.plain(self.project), **shared, **bindings.unavailable(settings)}
-        found.update({service.binding: ServiceBinding(service, callees) for service in settings.services})
+        found.update({service.binding: ServiceBinding(Link(service, callees)) for service in settings.services})
         if settings.assets is not None and settings.assets.directory is not None:
             found.update(self._open_assets())
+        if settings.worker_loaders:
+            from workers.runtime.worker_loader import WorkerLoader
+
+            for entry in settings.worker_loaders:
+                loader = WorkerLoader(self.project.name, self._tasks, self._outbound)
+                self._loaders.append(loader)
+                found[entry.binding] = loader
         self.isolate.bind(found)
         self.isolate.load()
 
@@ -108,6 +118,19 @@ class Worker:
         self.dispatcher = Dispatcher(
             self.isolate, clock, pages=pages, raises=raises, test_scheduled=test_scheduled, deadlines=deadlines
         )
+
+    async def drain(self, patience_s: float) -> None:
+        """Stop calls of other Workers, and let work given to `waitUntil` finish for a while."""
+        self.callee.cancel()
+        await self.isolate.drain(patience_s)
+        for loader in self._loaders:
+            await loader.drain()
+
+    def close(self) -> None:
+        """Remove the Worker, and those it loaded itself, from the process."""
+        for loader in self._loaders:
+            loader.close()
+        self.isolate.unload()
 
     def respond(self, request: web.Request) -> Awaitable[web.Response]:
         """Answer a request: static files where they come first, else the Worker."""

@@ -190,3 +190,16 @@ async def test_a_worker_calls_another(start: Any, get: Any) -> None:
             "error": "unknown language None",
             "said": "Call my methods.",
         }
+
+
+async def test_a_worker_loads_workers_from_memory(start: Any, get: Any) -> None:
+    async with start("dynamic") as url:
+        for path in ("/", "/", "/once", "/once"):
+            assert await get(url + path) == "Hello from memory"
+        assert await get(f"{url}/rpc") == "3 3"
+        assert await get(f"{url}/store") == "the dynamic Worker"
+        assert "not permitted to access the internet" in await get(f"{url}/out")
+        for _ in range(2):
+            assert await get(f"{url}/broken") == (
+                "Error: The Worker 'broken' cannot be loaded: broken/a.py:1: ZeroDivisionError: division by zero"
+            )

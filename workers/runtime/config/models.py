@@ -35,6 +35,7 @@ __all__ = [
     "TopicSection",
     "Triggers",
     "VersionMetadata",
+    "WorkerLoader",
     "WranglerFile",
 ]
 
@@ -217,6 +218,12 @@ class RateLimit(Section):
     simple: SimpleLimit
 
 
+class WorkerLoader(Section):
+    """One entry of `worker_loaders`."""
+
+    binding: BindingName
+
+
 class VersionMetadata(Section):
     """The `version_metadata` table."""
 
@@ -384,7 +391,7 @@ class Environment(Section):
     unsafe_hello_world: Bindings = Field(default_factory=Bindings)
     flagship: KnownBinding | Bindings | None = None
     stream: KnownBinding | None = None
-    worker_loaders: Bindings = Field(default_factory=Bindings)
+    worker_loaders: list[WorkerLoader] = Field(default_factory=list[WorkerLoader])
     images: KnownBinding | None = None
     media: KnownBinding | None = None
     ai: KnownBinding | None = None
