@@ -8,13 +8,13 @@ import sqlite3
 from array import array
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from d1 import D1Database, Engine
+from d1 import D1Database
 from workers.compat.proxies import JsException, JsMap, jsnull
+from workers.runtime.testing import Miniflare
 
 SUITE = "d1"
 
@@ -34,18 +34,16 @@ NEWER_SQLITE = {
 
 
 @pytest.fixture
-async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
-    engine = Engine.open(tmp_path / "db.sqlite")
-    yield engine
-    await engine.close()
+async def db() -> AsyncIterator[D1Database]:
+    async with Miniflare(script="", d1Databases=["DB"]) as miniflare:
+        yield await miniflare.get_d1_database("DB")
 
 
-async def test_d1_answers_as_recorded(case: dict[str, Any], engine: Engine) -> None:
+async def test_d1_answers_as_recorded(case: dict[str, Any], db: D1Database) -> None:
     if case["name"] in INEXPRESSIBLE:
         pytest.skip(INEXPRESSIBLE[case["name"]])
     if sqlite3.sqlite_version_info < NEWER_SQLITE.get(case["name"], (3,)):
         pytest.skip(f"another answer in SQLite {sqlite3.sqlite_version}")
-    db = D1Database(engine)
     for sql in case.get("setup", ()):
         await db.prepare(sql).run()
     answer = await observe(db, case["op"], case["args"])
