@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from d1.changes import Commit
 from durable_objects.clock import Clock, SystemClock
 from durable_objects.realtime.core.codes import Code, RealtimeError
 from durable_objects.realtime.core.protocol import dumps
 from durable_objects.realtime.core.settings import RealtimeSettings
+from durable_objects.realtime.core.token_stream import StreamOptions
 from durable_objects.realtime.directory import Directory
 from durable_objects.realtime.endpoint import answer_history, answer_rpc, emit, error_body
 from durable_objects.realtime.gateway import connect
 from durable_objects.realtime.guard import Guards
 from durable_objects.realtime.kept import Keeper
+from durable_objects.realtime.streams import FarTopic, Tokens, run_stream
 from durable_objects.realtime.table_feed import TableWatch
 from durable_objects.realtime.token_keys import Fetch
 from workers.request import Request
@@ -124,6 +126,31 @@ class Realtime:
     async def presence(self, topic: str) -> list[dict[str, Any]]:
         """Return who is present on a topic: `[{userId, state, connections: [connection id]}]`."""
         return await self._directory.stub(self._directory.topic(topic).text).presence()
+
+    async def stream(
+        self,
+        topic: str,
+        tokens: Tokens,
+        *,
+        id: str | None = None,
+        user_id: str | None = None,
+        persist: bool = False,
+        without_viewers: Literal["go-on", "cancel"] = "go-on",
+        viewer_grace_s: float = 10.0,
+    ) -> dict[str, Any]:
+        """Send tokens to a topic as they come; see `TopicObject.stream`.
+
+        Raises:
+            RealtimeError: BAD_TOPIC, or OVERLOADED by streams of the topic.
+        """
+        name = self._directory.topic(topic).text
+        port = FarTopic(lambda: self._directory.stub(name))
+        options = StreamOptions(without_viewers, viewer_grace_s, persist, user_id=user_id)
+        return await run_stream(port, id or self._directory.new_id(), tokens, options)
+
+    async def cancel_stream(self, topic: str, id: str) -> None:
+        """End a token stream; one that does not run is no error."""
+        await self._directory.stub(self._directory.topic(topic).text).close_stream(id, "cancelled", "")
 
     def revoke(
         self,

@@ -8,20 +8,40 @@ that offset are new.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from d1.changes import Replay
 from durable_objects.realtime.core import v1
 from durable_objects.realtime.core.audience import Group, Options
+from durable_objects.realtime.core.codes import Code, RealtimeError
 from durable_objects.realtime.core.history import Position
 from durable_objects.realtime.core.protocol import dumps, loads
-from durable_objects.realtime.core.table_events import table_event
+from durable_objects.realtime.core.row_filter import Filter
+from durable_objects.realtime.core.row_lens import RowLens
+from durable_objects.realtime.core.session import Kept
+from durable_objects.realtime.core.table_events import row_json, table_events
 from durable_objects.realtime.core.tail import Entry
+from durable_objects.realtime.table_feed import TableFeed
+from workers.compat.proxies import JsException
 
-__all__ = ["CatchUp", "replayed"]
+__all__ = ["Begin", "CatchUp", "replayed", "snapshot_of", "told_missing", "what_was"]
 
 _DB_CHANGE = '{"type":"db_change",'
 _MAX_WAITING = 20_000
 _BURST_MS = 50
+_MAX_PARAMETERS = 90  # of a statement's 100
+_PART_BYTES = 262_144
+
+
+@dataclass(slots=True)
+class Begin:
+    """Subscriptions that the topic is asked to take in, until it says so by their mark."""
+
+    spellings: dict[str, Options | None]
+    since: Position | None = None
+    kept: Kept | None = None
+    done: Callable[[], None] | None = None
+    snapshot: bool = False
 
 
 class CatchUp:
@@ -95,10 +115,7 @@ def replayed(group: Group, replay: Replay, since: Position, *, restored: tuple[i
     for commit in replay.commits:
         if commit.at_ms < only_after_ms:
             continue
-        for change in commit.changes:
-            event = table_event(change, commit, replay.epoch)
-            if event is None:
-                continue
+        for _, event in table_events(commit, replay.epoch):
             entry = Entry(0, event.kind, event.rest, commit.at_ms, "", event.epoch, event.offset, True)
             frame = group.frame(entry)
             if frame is not None:
@@ -110,6 +127,86 @@ def replayed(group: Group, replay: Replay, since: Position, *, restored: tuple[i
         resync = group.frame(Entry(0, "resync", "}", 0))
         return frames if resync is None else [resync, *frames]
     return frames
+
+
+async def what_was(
+    tables: TableFeed,
+    table: str,
+    groups: Sequence[Group],
+    begin: Begin,
+    limit: int,
+) -> tuple[list[str], int]:
+    """Return what confirms subscriptions and tells what was before them, and the offset up to which it is complete.
+
+    That is the changes after `since`, or, when there is no `since` or they cannot all be told, the `snapshot` of up to
+    `limit` rows, if it is asked for.
+
+    Raises:
+        RealtimeError: As `snapshot_of`.
+    """
+    frames: list[str] = []
+    replay, since = None, begin.since
+    if since is not None:
+        replay = await tables.changes_since(table, since.epoch, since.offset)
+        if not (replay.gap and begin.snapshot):
+            for group in groups:
+                if group.is_v1:
+                    frames.append(v1.subscribed(group.spelling, Position(replay.epoch, replay.offset)))
+                frames += replayed(group, replay, since, restored=None if begin.kept is None else begin.kept.restored)
+            return frames, replay.offset
+    (group,) = groups  # a snapshot is asked for one subscription at a time
+    confirmed, told, offset = await snapshot_of(tables, table, group, limit)
+    verdict = [] if replay is None or since is None else [_verdict(group.spelling, replay, since, 0)]
+    return [confirmed, *verdict, *told], offset
+
+
+async def snapshot_of(tables: TableFeed, table: str, group: Group, limit: int) -> tuple[str, list[str], int]:
+    """Return the frame that confirms a subscription, those that tell the rows that it sees, and their offset.
+
+    Raises:
+        RealtimeError: NO_SNAPSHOT, there are more rows than `limit`, or they cannot be read; NO_SUCH_TABLE; BAD_FILTER.
+    """
+    lens = group.lens
+    filters: Sequence[Filter] = lens.filters if isinstance(lens, RowLens) else ()
+    params = [value for each in filters for value in each.parameters]
+    is_written = len(params) <= _MAX_PARAMETERS
+    where = " AND ".join([each.sql for each in filters]) if filters and is_written else "1"
+    try:
+        # What cannot be written as SQL is looked for in all rows, of which one more than the limit may be read.
+        found = await tables.snapshot(table, where, params if is_written else (), limit + 1)
+    except JsException as error:
+        code = Code.BAD_FILTER if "no such column" in str(error) else Code.NO_SNAPSHOT
+        raise RealtimeError(code, f"the rows of {table} could not be read: {error}", "filter") from error
+    if found is None:
+        raise RealtimeError(Code.NO_SUCH_TABLE, f"no such table: {table}; its changes will be sent once it exists")
+    epoch, offset, rows = found
+    if len(rows) > limit:
+        raise RealtimeError(Code.NO_SNAPSHOT, f"{table} has more than the {limit} rows that a snapshot may have")
+    at, spelling = Position(epoch, offset), group.spelling
+    texts = [row_json(row if not isinstance(lens, RowLens) else lens.shown(row)) for row in rows if _is_seen(lens, row)]
+    parts = list(_parts(texts))
+    frames = [
+        v1.snapshot(spelling, part, at, part=number, is_last=number == len(parts) - 1)
+        for number, part in enumerate(parts)
+    ]
+    return v1.subscribed(spelling, at), frames, offset
+
+
+def _is_seen(lens: object, row: Mapping[str, object]) -> bool:
+    return not isinstance(lens, RowLens) or lens.matches(row)
+
+
+def _parts(rows: Sequence[str]) -> Iterable[list[str]]:
+    """Yield rows in parts that are no bigger than a frame should be; one empty part when there are none."""
+    part: list[str] = []
+    size = 0
+    for row in rows:
+        if part and size + len(row) > _PART_BYTES:
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += len(row)
+    yield part
 
 
 def told_missing(spellings: Mapping[str, Options | None], at_ms: int, *, is_table: bool) -> list[str]:

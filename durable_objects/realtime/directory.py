@@ -9,6 +9,7 @@ from typing import Any
 from durable_objects.clock import Clock
 from durable_objects.realtime.core.audience import Lens
 from durable_objects.realtime.core.names import TopicName, canonical, chat_room, emit_room
+from durable_objects.realtime.core.row_lens import lens_of
 from durable_objects.realtime.core.rules import check_rule
 from durable_objects.realtime.core.settings import BUILT_IN_CLASS, RealtimeSettings
 from durable_objects.realtime.table_feed import TableFeed, TableWatch
@@ -69,8 +70,12 @@ class Directory:
         return self.settings.limits_of(topic)
 
     def lens(self, how: Mapping[str, Any] | None) -> Lens | None:
-        """Return what a subscription sees of row changes, None for everything."""
-        return None
+        """Return what a subscription sees of row changes, None for everything.
+
+        Raises:
+            RealtimeError: BAD_FILTER.
+        """
+        return lens_of(how)
 
     def new_id(self) -> str:
         """Return an unguessable id."""

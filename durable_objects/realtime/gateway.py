@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -41,6 +41,7 @@ from durable_objects.realtime.core.protocol import (
     error_frame,
     pong_frame,
 )
+from durable_objects.realtime.core.row_lens import lens_of
 from durable_objects.realtime.core.session import Identity
 from durable_objects.realtime.core.v1 import PROTOCOL, PROTOCOL_MSGPACK, welcome
 from durable_objects.realtime.directory import Directory
@@ -264,6 +265,10 @@ class ClientSocket:
         """Return the topics it is subscribed to, or present on."""
         return [link.name for link in self.links.values() if not link.is_idle]
 
+    def police(self, topic: str, rows: Mapping[str, Any] | None) -> None:
+        """Show the client only these rows of a table from now on."""
+        self.links[topic].police(rows)
+
     def drop(self, topic: str, error: RealtimeError) -> None:
         """End its subscriptions of a topic and tell it why."""
         link = self.links.pop(topic)
@@ -282,8 +287,10 @@ class ClientSocket:
     def link_to(self, name: TopicName) -> Link | None:
         """Return a link to a topic; None, and the client is told, when there can be none."""
         try:
-            self._guard.allow("subscribe", name)
-            return self._link(name)
+            rows = self._guard.allow("subscribe", name).rows
+            link = self._link(name)
+            link.rows = rows
+            return link
         except RealtimeError as error:
             self.tell(error)
             return None
@@ -316,8 +323,11 @@ class ClientSocket:
                 self._publish(frame, name)
                 return
             case Subscribe():
-                self._guard.allow("subscribe", name)
-                self._link(name).subscribe(frame.topic, _how(frame), _since(frame))
+                rows = self._guard.allow("subscribe", name).rows
+                wants_rows = isinstance(frame, SubscribeV1) and frame.snapshot and name.is_table
+                how, link = _how(frame, name), self._link(name)
+                link.rows = rows
+                link.subscribe(frame.topic, how, _since(frame), snapshot=wants_rows)
             case Unsubscribe():
                 link = self.links.get(name.text)
                 if link is not None and link.unsubscribe(frame.topic):
@@ -334,7 +344,9 @@ class ClientSocket:
                 self._link(name).command(query if frame.id is None else query | {"id": frame.id})
                 return
             case Cancel():
-                raise RealtimeError(Code.NO_SUCH_STREAM, "there is no such stream", "stream")
+                self._guard.allow("publish", name)
+                self._link(name).command({"do": "cancel", "as": frame.topic, "stream": frame.stream})
+                return
         self._keeper.changed(self)
 
     def _publish(self, frame: Publish, name: TopicName) -> None:
@@ -407,8 +419,8 @@ def _written(value: object, field: str, write: Callable[[object], str] = dumps) 
         raise RealtimeError(Code.BAD_FIELD, f"field {field!r}: {error}", field) from error
 
 
-def _how(frame: Subscribe) -> Options | None:
-    """Return how a client wants to follow a topic; None for the way of public clients."""
+def _how(frame: Subscribe, name: TopicName) -> Options | None:
+    """Return how a client wants to follow a topic; None for the way of public clients, whose filters mean nothing."""
     if not isinstance(frame, SubscribeV1):
         return None
     how: dict[str, Any] = {"v": 1}
@@ -416,6 +428,12 @@ def _how(frame: Subscribe) -> Options | None:
         how["presence"] = frame.presence
     if frame.event is not None:
         how["event"] = [frame.event] if isinstance(frame.event, str) else frame.event
+    if frame.filter is not None or frame.columns is not None:
+        if not name.is_table:
+            raise RealtimeError(Code.BAD_FILTER, "only tables have rows to filter and columns to choose", "filter")
+        given = {"filter": frame.filter, "columns": frame.columns}
+        how |= {key: value for key, value in given.items() if value is not None}
+        lens_of(how)  # so that a bad filter is told at once
     return how
 
 

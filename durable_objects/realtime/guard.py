@@ -7,10 +7,10 @@ back. A revocation lives in memory: after a restart only what keys, tokens and r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Protocol
+from typing import Any, Protocol
 
 from durable_objects.realtime.admission import admission
 from durable_objects.realtime.core.access import Admission, Connection, credentials
@@ -37,6 +37,10 @@ class Guarded(Protocol):
 
     def topics(self) -> Iterable[TopicName]:
         """Return the topics it is subscribed to."""
+        ...
+
+    def police(self, topic: str, rows: Mapping[str, Any] | None) -> None:
+        """Show it only these rows of a table from now on."""
         ...
 
     def drop(self, topic: str, error: RealtimeError) -> None:
@@ -228,7 +232,7 @@ class Guard:
         """End the subscriptions that are not allowed any more."""
         for name in list(self.client.topics()):
             try:
-                self.allow("subscribe", name)
+                self.client.police(name.text, self.allow("subscribe", name).rows)
             except RealtimeError as error:
                 self.client.drop(name.text, RealtimeError(Code.REVOKED, error.message))
 

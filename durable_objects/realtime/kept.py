@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Protocol
 
@@ -34,6 +35,7 @@ __all__ = ["Absent", "Keeper", "Member"]
 
 _SWEEP_S = 10.0
 _MOST_COMPARED = 16
+_ROUND_TRIP_MS = 1_000
 _UNREAD_MS = 100
 """How long before its end a client's program may have left unread what its machine had acknowledged."""
 
@@ -162,27 +164,34 @@ class Keeper:
     def _session(self, member: Member, links: Mapping[str, Link]) -> Session:
         """Return what a connection has, and up to where it has heard."""
         tails = tails_here()
-        now_ms = self.directory.clock.now_ms()
-        session = Session(member.identity.id, member.known_as, tails.next_order(), now_ms)
+        now_ms, now = self.directory.clock.now_ms(), tails.next_order()
         found: dict[str, Tail] = {}
         for name, link in links.items():
             tail = tails.by_object.get(self.directory.object_id(name)) if link.spellings else None
             if tail is not None:
                 found[name] = tail
         lost_bytes, was_ended = member.loss()
-        session.after = heard_until(
+        doubtful_ms = now_ms - _UNREAD_MS if was_ended else now_ms + 1
+        after = heard_until(
             {tail: links[name].spellings for name, tail in found.items()},
-            tails.next_order(),
+            now,
             lost_bytes=lost_bytes,
-            doubtful_ms=now_ms - _UNREAD_MS if was_ended else now_ms + 1,
+            doubtful_ms=doubtful_ms,
             heard_at_ms=member.heard_at_ms,
         )
+        # What was told again went out just now, although it was said long ago.
+        recent_ms = min(doubtful_ms, member.heard_at_ms - _ROUND_TRIP_MS) if lost_bytes else doubtful_ms
+        session = Session(member.identity.id, member.known_as)
         for name, link in links.items():
+            again = link.resumed_since(recent_ms)
+            if again is not None:
+                session.topics[name] = replace(again, spellings=dict(link.spellings), state=link.state)
+                continue
             heard, tail = _position(link.watched_at), found.get(name)
-            offset = None if tail is None else tail.offset_at(session.after)
+            offset = None if tail is None else tail.offset_at(after)
             if tail is not None and offset is not None:
                 heard = Position(tail.epoch, offset)
-            session.topics[name] = Kept(dict(link.spellings), link.state, heard)
+            session.topics[name] = Kept(dict(link.spellings), link.state, heard, after, now_ms)
         return session
 
     def linger(self, member: Member) -> None:
@@ -223,7 +232,7 @@ class Keeper:
                 link = member.link_to(source.name if source is not None else self.directory.topic(name))
                 if link is not None:
                     absent.readers += 1
-                    link.resume(kept, session, None if source is None else source.leg_id, absent.read)
+                    link.resume(kept, None if source is None else source.leg_id, absent.read)
         for session in over:
             self._absent[session].finish()
         if not own:
@@ -248,7 +257,7 @@ class Keeper:
                 link = member.link_to(links[name].name)
                 if link is not None:
                     done.add(name)
-                    link.resume(kept, session, links[name].leg_id, _nothing)
+                    link.resume(kept, links[name].leg_id, _nothing)
 
     # -- time
 

@@ -13,18 +13,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
-from durable_objects.realtime.catch_up import CatchUp, replayed, told_missing
+from durable_objects.realtime.catch_up import Begin, CatchUp, told_missing, what_was
 from durable_objects.realtime.client import Client
 from durable_objects.realtime.core import v1
 from durable_objects.realtime.core.audience import Group, Leg, Options
 from durable_objects.realtime.core.codes import CLOSE_LEFT, CLOSE_RESTART, Code, RealtimeError
 from durable_objects.realtime.core.history import Position
 from durable_objects.realtime.core.names import TopicName
-from durable_objects.realtime.core.protocol import about, dumps, is_leg_note, loads
-from durable_objects.realtime.core.session import Kept, Session
+from durable_objects.realtime.core.protocol import about, dumps, is_leg_note, leg_command, loads
+from durable_objects.realtime.core.row_lens import policed
+from durable_objects.realtime.core.session import Kept
 from durable_objects.realtime.directory import Directory
 from workers.compat.crowd import rerouted
 from workers.compat.websocket import Port, Sink, take
@@ -38,17 +38,6 @@ _FIRST_TRIES = 2
 _STEADY_AFTER_S = 10.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Begin:
-    """Subscriptions that the topic is asked to take in, until it says so by their mark."""
-
-    spellings: dict[str, Options | None]
-    since: Position | None = None
-    kept: Kept | None = None
-    restored: tuple[int, int] | None = None
-    done: Callable[[], None] | None = None
 
 
 class Link:
@@ -65,6 +54,7 @@ class Link:
         "_out",
         "_port",
         "_reopened",
+        "_resumed",
         "_table_error",
         "_tries",
         "_waiting",
@@ -72,6 +62,7 @@ class Link:
         "leg_id",
         "message",
         "name",
+        "rows",
         "spellings",
         "state",
         "watched_at",
@@ -84,11 +75,13 @@ class Link:
         self.message: Callable[[str | bytes], None] = client.send
         self._out = self.message
         self._asked = 0
-        self._begins: dict[str, _Begin] | None = None  # an empty dict takes 64 bytes in each of thousands of links
+        self._begins: dict[str, Begin] | None = None  # an empty dict takes 64 bytes in each of thousands of links
         self._catching: CatchUp | None = None
+        self._resumed: tuple[int, Kept] | None = None
         self._directory = directory
         self.client = client
         self.leg_id: str | None = None
+        self.rows: Mapping[str, Any] | None = None
         self.watched_at: tuple[str, int] | None = None
         self._port: Port | None = None
         self._waiting: list[Mapping[str, Any]] = []  # not a deque: an empty one takes 600 bytes
@@ -127,8 +120,10 @@ class Link:
 
     # -- what the client asks
 
-    def subscribe(self, spelling: str, how: Options | None = None, since: Position | None = None) -> None:
-        """Subscribe the client under its own spelling; `how` and `since` as it said in flarelet-v1.
+    def subscribe(
+        self, spelling: str, how: Options | None = None, since: Position | None = None, *, snapshot: bool = False
+    ) -> None:
+        """Subscribe the client under its own spelling; `how`, `since` and `snapshot` as it said in flarelet-v1.
 
         Raises:
             RealtimeError: TOO_MANY_TOPICS.
@@ -136,13 +131,14 @@ class Link:
         limit = self._directory.settings.max_spellings
         if spelling not in self.spellings and len(self.spellings) >= limit:
             raise RealtimeError(Code.TOO_MANY_TOPICS, f"one topic can be subscribed under {limit} spellings", "topic")
+        how = policed(how, self.rows)
         command: dict[str, Any] = {"do": "subscribe", "as": spelling}
         if how is not None:
             command["how"] = how
         mark = None
         if how is not None and how.get("v") == 1 and self.name.is_table:
             # The position of a table is the database's, which only this end can ask.
-            mark = self._begin(_Begin({spelling: how}, since))
+            mark = self._begin(Begin({spelling: how}, since, snapshot=snapshot))
             command |= {"quiet": True, "mark": mark}
         elif since is not None:
             command["since"] = [since.epoch, since.offset]
@@ -159,12 +155,13 @@ class Link:
         finally:
             self._route()
 
-    def resume(self, kept: Kept, session: Session, source: str | None, done: Callable[[], None]) -> None:
+    def resume(self, kept: Kept, source: str | None, done: Callable[[], None]) -> None:
         """Take up what an earlier connection had here by the leg `source`. `done` is called once.
 
         What the client subscribed to by itself is not told again.
         """
-        spellings = {spelling: how for spelling, how in kept.spellings.items() if spelling not in self.spellings}
+        known, rows = self.spellings, self.rows
+        spellings = {name: policed(how, rows) for name, how in kept.spellings.items() if name not in known}
         while len(spellings) + len(self.spellings) > self._directory.settings.max_spellings:
             spellings.popitem()
         if not spellings:
@@ -173,21 +170,45 @@ class Link:
             return
         self.spellings |= spellings
         heard = kept.heard
-        mark = self._begin(_Begin(spellings, heard, kept, session.restored, done))
+        mark = self._begin(Begin(spellings, heard, kept, done))
+        self._resumed = (0, kept)
         self._give(
             {
                 "do": "resume",
                 "spellings": spellings,
                 "mark": mark,
                 "from": source,
-                "after": session.after,
+                "after": kept.after,
                 "heard": None if heard is None else [heard.epoch, heard.offset],
-                "ended": session.ended_at_ms,
-                "restored": session.restored,
+                "ended": kept.ended_at_ms,
+                "restored": kept.restored,
                 "table": self.name.is_table,
             }
         )
         self._route()
+
+    def police(self, rows: Mapping[str, Any] | None) -> None:
+        """Show the client other rows of the table than before; it is told that something may be missing."""
+        if rows == self.rows:
+            return
+        self.rows = rows
+        for spelling, how in self.spellings.items():
+            self.spellings[spelling] = now = policed(how, rows)
+            command = {"do": "subscribe", "as": spelling, "quiet": True}
+            self._give(command if now is None else command | {"how": now})
+        self._missed()
+
+    def resumed_since(self, at_ms: int) -> Kept | None:
+        """Return what the link took up, unless all that was missed had been told before `at_ms`."""
+        if self._resumed is None:
+            return None
+        told_at_ms, kept = self._resumed
+        return kept if not told_at_ms or told_at_ms > at_ms else None
+
+    def _told_again(self) -> None:
+        """Everything that was missed has been told just now."""
+        if self._resumed is not None:
+            self._resumed = (self._directory.clock.now_ms(), self._resumed[1])
 
     def unsubscribe(self, spelling: str) -> bool:
         """End one subscription; True when it was the last, and the link with it is let go."""
@@ -298,17 +319,20 @@ class Link:
             self._route()
             self._begun(begin)
 
-    def _begin(self, begin: _Begin) -> str:
+    def _begin(self, begin: Begin) -> str:
         mark = self._directory.new_id()
         self._begins = {**(self._begins or {}), mark: begin}
         return mark
 
-    def _begun(self, begin: _Begin) -> None:
+    def _begun(self, begin: Begin) -> None:
         """The topic has taken subscriptions in: it tells what is said from here on."""
         if self.name.is_table:
             self._catch_up(begin)
-        if begin.kept is not None and not self._ended:
-            self._present_again(begin.kept)
+        if begin.kept is not None:
+            if not self.name.is_table:
+                self._told_again()
+            if not self._ended:
+                self._present_again(begin.kept)
         if begin.done is not None:
             begin.done()
 
@@ -344,12 +368,12 @@ class Link:
 
     # -- tables: what their log tells
 
-    def _catch_up(self, begin: _Begin) -> None:
+    def _catch_up(self, begin: Begin) -> None:
         tables, table, since = self._directory.tables, self.name.table, begin.since
         groups = [Group(spelling, how, self._directory.lens(how)) for spelling, how in begin.spellings.items()]
         if tables is None or table is None:
             return
-        if since is None:
+        if since is None and not begin.snapshot:
             epoch, offset = tables.position()
             for group in groups:
                 if group.is_v1:
@@ -360,25 +384,23 @@ class Link:
         onward = self._out if self._catching is None else self._catching.take
         catching = self._catching = CatchUp(begin.spellings, onward, self._caught_up)
         self._route()
-        self._directory.tasks.spawn(self._replay(catching, groups, begin, since), "realtime-catch-up")
+        self._directory.tasks.spawn(self._replay(catching, groups, begin, table), "realtime-catch-up")
 
-    async def _replay(self, catching: CatchUp, groups: list[Group], begin: _Begin, since: Position) -> None:
-        tables, table = self._directory.tables, self.name.table
+    async def _replay(self, catching: CatchUp, groups: list[Group], begin: Begin, table: str) -> None:
+        tables, limit = self._directory.tables, self._directory.settings.max_snapshot_rows
         assert tables is not None
-        assert table is not None
         try:
-            replay = await tables.changes_since(table, since.epoch, since.offset)
+            told = await what_was(tables, table, groups, begin, limit)
+        except RealtimeError as error:  # no snapshot: what is live goes on
+            for group in groups:
+                self._out(v1.subscribed(group.spelling, Position(*tables.position())))
+                self.client.tell(about(error, frame="subscribe", channel=group.spelling))
+            told = (), 0
         except Exception:  # a task root: the database may be closing
             _log.exception("the changes of %s could not be read again", table)
             self._missed()
-            catching.told((), 0)
-            return
-        frames: list[str] = []
-        for group in groups:
-            if group.is_v1:
-                frames.append(v1.subscribed(group.spelling, Position(replay.epoch, replay.offset)))
-            frames += replayed(group, replay, since, restored=begin.restored)
-        catching.told(frames, replay.offset)
+            told = (), 0
+        catching.told(*told)
 
     def _caught_up(self) -> None:
         """Take away what does not stand in between any more."""
@@ -476,20 +498,13 @@ class Link:
             and ("mark" in command) >= ("quiet" in command)
         ):
             self.client.tell(_about(RealtimeError(Code.NO_SUCH_TABLE, self._table_error, "topic"), command))
-        port.send(_written(command))
+        port.send(leg_command(command))
 
     def _unwatch(self) -> None:
         tables = self._directory.tables
         if self._is_watching and tables is not None and self.name.table is not None:
             self._is_watching = False
             tables.unwatch(self.name.table)
-
-
-def _written(command: Mapping[str, Any]) -> str:
-    data = command.get("data")
-    if data is None:
-        return dumps(command)
-    return f"{dumps({name: value for name, value in command.items() if name != 'data'})}\n{data}"
 
 
 def _about(error: RealtimeError, command: Mapping[str, Any]) -> RealtimeError:

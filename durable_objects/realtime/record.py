@@ -97,7 +97,15 @@ class Record:
         """Return what was said after a position, and why it is not everything; empty when it is."""
         tail = self._topic.tail
         if since.epoch != tail.epoch:
-            return [], "epoch"
+            if since.offset:
+                return [], "epoch"
+            # It was there before the first event: everything is later. What was not stored before a restart is lost.
+            since = Position(tail.epoch, 0)
+            return self._since(since)[0], "epoch"
+        return self._since(since)
+
+    def _since(self, since: Position) -> tuple[list[Entry], str]:
+        tail = self._topic.tail
         if since.offset > tail.offset:
             return [], "ahead"
         held = [entry for entry in tail.newest_first() if entry.offset > since.offset][::-1]

@@ -14,16 +14,26 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from durable_objects.realtime.core.access import Action, Connection
 from durable_objects.realtime.core.audience import Leg
 from durable_objects.realtime.core.codes import Code, RealtimeError, Refused
 from durable_objects.realtime.core.delivery import Bounds
 from durable_objects.realtime.core.history import History, Message, Position
-from durable_objects.realtime.core.protocol import about, dumps, error_frame, leg_refused, leg_resumed, loads
+from durable_objects.realtime.core.protocol import (
+    about,
+    addressed,
+    dumps,
+    error_frame,
+    event_rest,
+    leg_refused,
+    leg_resumed,
+    loads,
+)
 from durable_objects.realtime.core.publication import Publication
 from durable_objects.realtime.core.table_events import TableEvent
+from durable_objects.realtime.core.token_stream import CANCEL, TOKEN
 from durable_objects.realtime.core.topic import (
     Broadcast,
     Effect,
@@ -36,6 +46,7 @@ from durable_objects.realtime.core.topic import (
 )
 from durable_objects.realtime.record import Record
 from durable_objects.realtime.speaker import Speaker
+from durable_objects.realtime.streams import Streams
 from durable_objects.realtime.tails import tail_of_object
 from durable_objects.realtime.topic_log import Retention, TopicLog
 from workers.compat.clock import now_ms
@@ -94,6 +105,8 @@ class Room:
         self._persist = persist
         self._hook_timeout_s = hook_timeout_s
         self._record = Record(name, self.topic, TopicLog(ctx.storage))
+        self.streams = Streams(self._say_of_stream, lambda: self.topic.is_followed)
+        self._streams_named = 0
         self._tickets: dict[str, Leg] = {}
         self._sockets: dict[str, Any] = {}
         self._speaker = Speaker(self._sockets)
@@ -156,6 +169,11 @@ class Room:
         """
         await self._authorize(connection, "history")
 
+    def new_stream_id(self) -> str:
+        """Return a name for a stream of this topic."""
+        self._streams_named += 1
+        return f"{now_ms():x}-{self._streams_named}"
+
     def remember_limits(self, limits: Mapping[str, Any]) -> None:
         """Set what the settings say about this topic."""
         self.limits = Limits(**limits)
@@ -191,6 +209,7 @@ class Room:
         command: dict[str, Any] = json.loads(header)
         try:
             await self._obey(leg, command, data)
+            self.streams.viewers_changed()
         except RealtimeError as error:
             self._refuse(leg, command, error)
         except Exception:  # an actor turn: user code failed; only its own client is told
@@ -220,6 +239,10 @@ class Room:
             case "presence":
                 await self._authorize(leg.connection, "subscribe")
                 self._carry_out(self.topic.answer_presence(leg, command["as"], command.get("id")))
+            case "cancel":
+                await self._authorize(leg.connection, "cancel")
+                if not self.streams.cancel(command["stream"]):
+                    raise RealtimeError(Code.NO_SUCH_STREAM, "no such stream is running on this topic", "stream")
             case "away":
                 self._carry_out(self.topic.away(leg))
             case _:
@@ -233,9 +256,14 @@ class Room:
             self._record.know()
         quiet = bool(command.get("quiet"))
         self._carry_out(self.topic.subscribe(leg, spelling, now_ms(), quiet=quiet, options=options))
+        is_whole = quiet
         if (since := command.get("since")) is not None:
             known = Position(*since)
-            self._carry_out(self.topic.catch_up(leg, spelling, known, *self._record.since(known)))
+            missed, reason = self._record.since(known)
+            self._carry_out(self.topic.catch_up(leg, spelling, known, missed, reason))
+            is_whole = not reason
+        if not is_whole:
+            self._tell_streams(leg, spelling)
         if (mark := command.get("mark")) is not None:
             self._send(leg.id, leg_resumed(mark))
         if is_first and not quiet:
@@ -252,6 +280,8 @@ class Room:
         self._carry_out(self.topic.resume(leg, spellings, missed, now_ms()))
         if not is_whole:
             self._carry_out(self.topic.sync(leg, fresh, now_ms()))
+            for spelling in fresh:
+                self._tell_streams(leg, spelling)
         self._send(leg.id, leg_resumed(command["mark"]))
         if is_first:
             await self._call("on_subscribe", leg.connection)
@@ -274,10 +304,13 @@ class Room:
         if "limits" in command:  # said again, because the object may have slept since the leg was announced
             self.remember_limits(command["limits"])
         self._carry_out(self._published(publication, leg, command["at"], is_v1="v" in command))
+        if event == CANCEL:
+            named = loads(data)
+            self.streams.cancel(cast("dict[str, Any]", named).get("stream") if isinstance(named, dict) else None)
 
     def _published(self, publication: Publication, leg: Leg | None, at_ms: int, *, is_v1: bool = False) -> list[Effect]:
         wanted = self._persist if self._persist is not None else self.limits.persist
-        if wanted is not None and wanted != publication.persist:
+        if wanted is not None and wanted != publication.persist and publication.event != TOKEN:
             publication = replace(publication, persist=wanted)
         self._record.know(window=publication.persist)
         tail = self.topic.tail
@@ -294,10 +327,22 @@ class Room:
         was_subscribed = bool(leg.spellings)
         try:
             await self._notice(self._carry_out(effects))
+            self.streams.viewers_changed()
             if was_subscribed:
                 await self._call("on_unsubscribe", leg.connection)
         except Exception:  # an actor turn: there is no client left to tell
             _log.exception("topic %s: a hook failed when a connection left", self.name, extra={"topic": self.name})
+
+    def _say_of_stream(self, event: str, data: str, persist: bool, user_id: str | None) -> None:
+        self.say(Publication(event, data, None, persist, user_id=user_id))
+
+    def _tell_streams(self, leg: Leg, spelling: str) -> None:
+        """Tell a newcomer what the running streams have said."""
+        wanted = (leg.spellings.get(spelling) or {}).get("event")
+        if wanted is None or TOKEN in wanted:
+            for data in self.streams.so_far():
+                rest = event_rest(TOKEN, data, user_id=None, timestamp=now_ms(), id=None)
+                self._send(leg.id, addressed("event", spelling, rest))
 
     def _refuse(self, leg: Leg, command: Mapping[str, Any], error: RealtimeError) -> None:
         told = about(error, frame=command["do"], channel=command.get("as"), id=command.get("id"))

@@ -128,10 +128,10 @@ def described(identity: Identity, topics: Mapping[str, Kept]) -> dict[str, Any]:
 def _session(id: str, row: Mapping[str, Any], alive: Mapping[str, Any] | None, started_ms: int) -> Session:
     alive_ms = int(alive["at"]) if alive else 0
     told = Position(*alive["table"]) if alive and alive["table"] else None
-    session = Session(id, Identity(*row["who"]), None, alive_ms, restored=(alive_ms, started_ms))
+    session = Session(id, Identity(*row["who"]))
     for name, (spellings, state, heard) in row["topics"].items():
         known = None if heard is None else Position(*heard)
         if known is not None and told is not None and known.epoch == told.epoch and known.offset < told.offset:
             known = told
-        session.topics[name] = Kept(spellings, state, known)
+        session.topics[name] = Kept(spellings, state, known, None, alive_ms, (alive_ms, started_ms))
     return session

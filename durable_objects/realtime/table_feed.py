@@ -15,16 +15,20 @@ from typing import Any, Protocol
 from d1.changes import Commit, Replay
 from durable_objects.clock import Clock
 from durable_objects.realtime.core.names import table_topic
-from durable_objects.realtime.core.table_events import TableEvent, lost_events, table_event
+from durable_objects.realtime.core.table_events import TableEvent, lost_events, table_events
 from durable_objects.realtime.tasks import Tasks
 
-__all__ = ["TableFeed", "TableWatch"]
+__all__ = ["Snapshot", "TableFeed", "TableWatch"]
 
 _MAX_QUEUED = 20_000
 _BATCH = 1_000
 _DELIVERY_TIMEOUT_S = 60.0
 
 _log = logging.getLogger(__name__)
+
+
+Snapshot = tuple[str, int, list[dict[str, object]]]
+"""Where the stream of changes was (epoch, offset) when the rows of a table were read, and these rows."""
 
 
 class TableWatch(Protocol):
@@ -46,6 +50,16 @@ class TableWatch(Protocol):
         """Return what happened to `table` after a position, or what of it is lost.
 
         Watch the table first, then ask. Commits told meanwhile may be in the replay too: those up to its offset.
+        """
+        ...
+
+    async def snapshot(self, table: str, where: str, params: Sequence[object], limit: int) -> Snapshot | None:
+        """Return up to `limit` rows of `table` for which the SQL expression `where` holds, and their exact position.
+
+        None when there is no such table.
+
+        Raises:
+            JsException: The database refused the query.
         """
         ...
 
@@ -100,21 +114,19 @@ class TableFeed:
         """Return what happened to a table after a position; see `TableWatch.changes_since`."""
         return await self._source.changes_since(table, epoch, offset)
 
+    async def snapshot(self, table: str, where: str, params: Sequence[object], limit: int) -> Snapshot | None:
+        """Return a table's rows and their position; see `TableWatch.snapshot`."""
+        return await self._source.snapshot(table, where, params, limit)
+
     async def query(self, sql: str, params: Sequence[object]) -> dict[str, object]:
         """Run one statement; see `TableWatch.query`."""
         return await self._source.query(sql, params)
 
     def dispatch(self, commit: Commit) -> None:
         """Queue a commit's changes for the topics of their tables. Called in commit order; never waits."""
-        epoch = ""
-        for change in commit.changes:
-            topic = table_topic(change.table, self._database).text
-            if topic not in self._followers:
-                continue
-            epoch = epoch or self._source.position()[0]
-            event = table_event(change, commit, epoch)
-            if event is not None:
-                self._queue(topic, event)
+        epoch = self._source.position()[0]
+        for table, event in table_events(commit, epoch, self._is_followed):
+            self._queue(table_topic(table, self._database).text, event)
 
     def _queue(self, topic: str, event: TableEvent) -> None:
         queue = self._queues.get(topic)
@@ -155,6 +167,9 @@ class TableFeed:
             else:
                 return True
         return False
+
+    def _is_followed(self, table: str) -> bool:
+        return table_topic(table, self._database).text in self._followers
 
     def _unfollow(self, topic: str) -> None:
         self._followers[topic] -= 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from durable_objects.realtime.core.access import Action, Connection
 from durable_objects.realtime.core.codes import Refused
@@ -11,8 +11,10 @@ from durable_objects.realtime.core.history import Message
 from durable_objects.realtime.core.protocol import dumps, loads
 from durable_objects.realtime.core.publication import Publication
 from durable_objects.realtime.core.table_events import TableEvent
+from durable_objects.realtime.core.token_stream import StreamOptions
 from durable_objects.realtime.room import Room
 from durable_objects.realtime.session_rows import SessionRows
+from durable_objects.realtime.streams import Tokens, run_stream
 from workers.compat.websocket import WebSocketPair
 from workers.entrypoints import DurableObject
 from workers.request import Request
@@ -142,6 +144,28 @@ class TopicObject(DurableObject):
         stored = self._room.say(Publication(event, dumps(data), id, persist, user_id=user_id))
         return None if stored is None else _readable(stored, self.topic)
 
+    async def stream(
+        self,
+        tokens: Tokens,
+        *,
+        id: str | None = None,
+        user_id: str | None = None,
+        persist: bool = False,
+        without_viewers: Literal["go-on", "cancel"] = "go-on",
+        viewer_grace_s: float = 10.0,
+    ) -> dict[str, Any]:
+        """Send tokens to all subscribers as they come, and return `{stream, reason, tokens, text}` when that is over.
+
+        Subscribers are told each token as an event "ai:token", whoever comes late everything so far, and the end as
+        "ai:done". The iteration is ended where it waits when a client cancels the stream, or, with
+        `without_viewers="cancel"`, when nobody has followed the topic for `viewer_grace_s`. With `persist` the whole
+        text is stored with "ai:done". In a hook, give it to `self.ctx.waitUntil(...)`: a hook must end soon.
+
+        An exception of `tokens` is told to subscribers as an "ai:error" without its text, and raised again.
+        """
+        options = StreamOptions(without_viewers, viewer_grace_s, persist, user_id=user_id)
+        return await run_stream(self, id or self._room.new_stream_id(), tokens, options)
+
     def history(self, limit: int = 50, before: int | None = None, after: int | None = None) -> list[dict[str, Any]]:
         """Return persisted messages older than `before` (a `created_at`), newest first.
 
@@ -197,6 +221,22 @@ class TopicObject(DurableObject):
         """Publish data that is JSON text already; `limits` is what the settings say about this topic."""
         self._room.remember_limits(limits)
         self._room.say(Publication(event, data, id, persist, user_id=user_id))
+
+    async def open_stream(self, id: str, options: Mapping[str, Any], text: str = "", count: int = 0) -> None:
+        """Begin a token stream of a producer elsewhere; see `StreamPort`."""
+        self._room.streams.open(id, StreamOptions(**options), text, count)
+
+    async def stream_tokens(self, id: str, tokens: list[str]) -> str | None:
+        """Say the next tokens of a stream; returns why it is over, if it is."""
+        return self._room.streams.tokens(id, tokens)
+
+    async def stream_over(self, id: str) -> str:
+        """Wait until a stream is over."""
+        return await self._room.streams.over(id)
+
+    async def close_stream(self, id: str, reason: Any, message: str = "") -> None:
+        """End a stream."""
+        self._room.streams.close(id, reason, message)
 
     def tell_changes(self, events: list[list[Any]]) -> None:
         """Tell subscribers about row changes: the kind, rest, epoch and offset of each table event."""

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 Role = Literal["open", "public", "secret", "jwt"]
-Action = Literal["subscribe", "publish", "track", "history"]
+Action = Literal["subscribe", "publish", "track", "history", "cancel"]
 
 _KEY = "aerostack-key."
 _TOKEN = "aerostack-token."

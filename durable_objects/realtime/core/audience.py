@@ -10,6 +10,7 @@ from durable_objects.realtime.core import v1
 from durable_objects.realtime.core.access import Connection
 from durable_objects.realtime.core.history import Position
 from durable_objects.realtime.core.protocol import addressed, dumps, dumps_ascii, loads
+from durable_objects.realtime.core.table_events import transaction_of
 from durable_objects.realtime.core.tail import Entry
 
 __all__ = ["Group", "Leg", "Lens", "Options", "group_key"]
@@ -63,6 +64,8 @@ class Group:
     legs: dict[str, None] = field(default_factory=dict[str, None])
     crowd: Any = None
     """What the shell made of the legs to speak to all at once; forgotten when they change."""
+    _is_amid: bool = False
+    """Whether changes of a transaction were told whose end was not."""
 
     @property
     def is_v1(self) -> bool:
@@ -95,13 +98,24 @@ class Group:
                 return v1.gap(self.spelling, None, Position(entry.epoch, entry.offset), "resync")
             return f'{{"type":"resync","channel":{dumps(self.spelling)}{rest}'
         if kind == "db_change":
-            seen = rest if self.lens is None else self.lens.change(rest)
-            if seen is None:
-                return None
+            seen = rest if self.lens is None else self._through(self.lens, entry)
+            if seen is None or seen.startswith("{"):
+                return seen
             return addressed(kind, self.spelling, v1.positioned(seen, entry.epoch, entry.offset) if is_v1 else seen)
         if is_v1 and not entry.is_stored:  # what is stored has its position for everybody
             rest = v1.positioned(rest, entry.epoch, entry.offset)
         return addressed(kind, self.spelling, rest)
+
+    def _through(self, lens: Lens, entry: Entry) -> str | None:
+        """Return what is seen of a change, or the frame that ends its transaction when only earlier ones were."""
+        seen = lens.change(entry.rest)
+        if not self.is_v1:
+            return seen
+        place, is_last = transaction_of(entry.rest)
+        if seen is None and is_last and self._is_amid:
+            seen = v1.transaction(self.spelling, place, entry.epoch, entry.offset)
+        self._is_amid = not is_last and (self._is_amid or seen is not None)
+        return seen
 
 
 def group_key(spelling: str, options: Options | None) -> tuple[str, str]:

@@ -43,6 +43,7 @@ __all__ = [
     "error_frame",
     "event_rest",
     "is_leg_note",
+    "leg_command",
     "leg_refused",
     "leg_resumed",
     "loads",
@@ -293,6 +294,14 @@ def leg_resumed(mark: str) -> str:
 def leg_refused(spelling: str) -> str:
     """Return what a topic says down a leg, to the gateway: the leg is not subscribed under this spelling."""
     return f'{{"type":"leg","refused":{dumps(spelling)}}}'
+
+
+def leg_command(command: Mapping[str, Any]) -> str:
+    """Write a command to a topic: a header, and published data, which is JSON text already, after a newline."""
+    data = command.get("data")
+    if data is None:
+        return dumps(command)
+    return f"{dumps({name: value for name, value in command.items() if name != 'data'})}\n{data}"
 
 
 def subscribed_frame(spelling: str) -> str:

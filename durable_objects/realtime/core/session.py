@@ -35,28 +35,28 @@ class Identity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One topic of a session."""
+    """One topic of a session.
+
+    `after` is the `order` up to which everything was heard. A session of an earlier process has none, but `restored`:
+    when that process was last seen alive, and when this one began.
+    """
 
     spellings: Mapping[str, Options | None]
     state: Mapping[str, Any] | None = None
     heard: Position | None = None
     """The position up to which it heard everything, for when the tail does not reach back far enough."""
+    after: int | None = None
+    ended_at_ms: int = 0
+    restored: tuple[int, int] | None = None
 
 
 @dataclass(eq=False, slots=True)
 class Session:
-    """What one connection had when it ended.
-
-    `after` is the `order` up to which it had heard everything. A session of an earlier process has none, but
-    `restored`: when that process was last seen alive, and when this one began.
-    """
+    """What one connection had when it ended."""
 
     id: str
     identity: Identity
-    after: int | None = None
-    ended_at_ms: int = 0
     topics: dict[str, Kept] = field(default_factory=dict[str, Kept])
-    restored: tuple[int, int] | None = None
 
     @property
     def shape(self) -> frozenset[tuple[str, str]]:

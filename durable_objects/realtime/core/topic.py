@@ -19,7 +19,7 @@ from typing import Any
 
 from durable_objects.realtime.core import v1
 from durable_objects.realtime.core.access import Connection
-from durable_objects.realtime.core.audience import Group, Leg, Lens, Options, group_key
+from durable_objects.realtime.core.audience import Group, Leg, Options, group_key
 from durable_objects.realtime.core.codes import Code, RealtimeError
 from durable_objects.realtime.core.delivery import Kind
 from durable_objects.realtime.core.history import History, Message, Position, Receipt
@@ -32,6 +32,7 @@ from durable_objects.realtime.core.protocol import (
     subscribed_frame,
 )
 from durable_objects.realtime.core.publication import Publication, rest_of
+from durable_objects.realtime.core.row_lens import lens_of
 from durable_objects.realtime.core.table_events import TableEvent
 from durable_objects.realtime.core.tail import Entry, Tail, Tails
 
@@ -101,9 +102,7 @@ class Topic:
         echo: bool = True,
         max_spellings: int = 16,
         max_tail_bytes: int = _MAX_TAIL_BYTES,
-        lens: Callable[[Leg, Options], Lens | None] | None = None,
     ) -> None:
-        """`lens` makes what a leg with these options sees of row changes."""
         self.history = history
         self.tail = tail if tail is not None else Tail(Tails(), history.epoch, history.offset)
         self.presence = Presence()
@@ -111,7 +110,6 @@ class Topic:
         self.max_tail_bytes = max_tail_bytes
         self._echo = echo
         self._max_spellings = max_spellings
-        self._lens = lens
         self._groups: dict[tuple[str, str], Group] = {}
         self._away = 0
         self._touched: dict[str, bool] = {}
@@ -120,6 +118,11 @@ class Topic:
     def audience(self, spelling: str) -> Iterable[str]:
         """Return the ids of the legs subscribed under `spelling`."""
         return [leg for group in self._groups.values() if group.spelling == spelling for leg in group.legs]
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether anybody who is there is told what is said."""
+        return bool(self._groups)
 
     @property
     def position(self) -> Position:
@@ -429,8 +432,7 @@ class Topic:
         key = group_key(spelling, options)
         group = self._groups.get(key)
         if group is None:
-            lens = None if options is None or self._lens is None else self._lens(leg, options)
-            group = self._groups[key] = Group(spelling, options, lens)
+            group = self._groups[key] = Group(spelling, options, lens_of(options))
         group.legs[leg.id] = None
         group.crowd = None
 

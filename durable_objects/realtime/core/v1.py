@@ -23,7 +23,9 @@ __all__ = [
     "presence_diff",
     "presence_snapshot",
     "recovered",
+    "snapshot",
     "subscribed",
+    "transaction",
     "welcome",
 ]
 
@@ -51,6 +53,17 @@ def welcome(connection: str, user: str | None, limits: Mapping[str, object]) -> 
 def subscribed(spelling: str, at: Position) -> str:
     """Return the confirmation of a subscription: everything after the position will be told."""
     return f'{{"type":"subscribed","topic":{dumps(spelling)}{position_fields(at.epoch, at.offset)}}}'
+
+
+def transaction(spelling: str, place: str, epoch: str, offset: int) -> str:
+    """Return the end of a transaction whose last change is not seen by who saw earlier ones."""
+    return f'{{"type":"transaction","topic":{dumps(spelling)}{place}{position_fields(epoch, offset)}}}'
+
+
+def snapshot(spelling: str, rows: Sequence[str], at: Position, *, part: int, is_last: bool) -> str:
+    """Return a part of a table's rows, which are JSON text, as they were at a position."""
+    place = f'{position_fields(at.epoch, at.offset)},"part":{part},"last":{"true" if is_last else "false"}'
+    return f'{{"type":"snapshot","topic":{dumps(spelling)},"rows":[{",".join(rows)}]{place}}}'
 
 
 def recovered(spelling: str, to: Position, count: int) -> str:

@@ -4,7 +4,7 @@ from durable_objects.realtime.core.session import Identity, Kept, Session, Sessi
 
 
 def session(user: str, *topics: str) -> Session:
-    made = Session(f"{user}-{topics}", Identity("p", "", user, "agent"), 1)
+    made = Session(f"{user}-{topics}", Identity("p", "", user, "agent"))
     for topic in topics:
         made.topics[topic] = Kept({topic: None})
     return made
