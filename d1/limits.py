@@ -32,7 +32,7 @@ class Limit:
     """`all`, or the plan for which the value holds."""
     source: str
     error: str
-    """What the program sees beyond it, `N` and `NAME` standing for what differs; empty: nothing, or not enforced here."""
+    """What the program sees beyond it, `N` and `NAME` standing for what differs; empty: nothing, or not enforced."""
     category: int | None = None
     """SQLite's own limit that enforces it."""
     documented: int | None = None

@@ -112,10 +112,12 @@ _TOKEN: Final = re.compile(
     | --[^\n]* | /\*.*?(?:\*/|\Z)
     | \?\d* | [@$:\#][\w$:]+(?:\([^)\s]*\))?
     | [^\W\d][\w$]* | 0[xX][0-9a-fA-F]+ | (?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?
-    | ->>? | \|\| | <[=<>]? | >[=>]? | [!=]= | \S""",
+    | ->>? | \|\| | <[=<>]? | >[=>]? | [!=]= | [^ \t\n\f\r]""",
     re.S | re.X,
 )
-_LEADING: Final = re.compile(r"(?:\s+|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*([A-Za-z]*)", re.S)
+_SPACE: Final = " \t\n\f\r"
+"""What SQLite skips."""
+_LEADING: Final = re.compile(r"(?:[ \t\n\f\r;]+|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*([A-Za-z]*)", re.S)
 _COMMENT_LINE: Final = re.compile(r"^\s+--[^\n\r\u2028\u2029]*", re.M)
 _NAMED: Final = re.compile(r"[:@$][A-Za-z_]")
 _REPLACE: Final = re.compile(r"\breplace\b", re.I)
@@ -163,7 +165,7 @@ def _parse(sql: str) -> Script:
     else:
         first, *others = _split(sql) if ";" in sql else [sql]
         # offsets in error texts count from the start of a statement, not of the space before it
-        statements = (_describe(first), *(_describe(part.lstrip()) for part in others))
+        statements = (_describe(first), *(_describe(part.lstrip(_SPACE)) for part in others))
     only = statements[0] if len(statements) == 1 else None
     plain = only if only is not None and only.is_plain and not only.parameter_names else None
     return Script(
@@ -186,6 +188,8 @@ def _split(sql: str) -> list[str]:
         if token.is_comment:
             continue
         word = token.text.upper()
+        if word == ";" and seen == [""]:
+            continue  # an empty statement belongs to the one after it
         if word == ";" and (not in_trigger or seen[-2:] == [";", "END"]):
             parts.append(sql[start : token.offset + 1])
             start, seen, in_trigger = token.offset + 1, [""], False
@@ -196,7 +200,7 @@ def _split(sql: str) -> list[str]:
         del seen[:-4]
         if not in_trigger and len(seen) == 4 and seen[0]:
             seen[0] = "*"  # past the first words: no longer CREATE .. TRIGGER
-    if sql[start:].strip():
+    if sql[start:].strip(_SPACE):
         parts.append(sql[start:])
     return parts or [sql]
 

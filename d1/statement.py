@@ -19,6 +19,7 @@ from workers.compat.proxies import JsArray, JsDict, JsException
 __all__ = ["D1Meta", "D1PreparedStatement", "D1Result", "Tracker", "as_error", "query_of", "result_of"]
 
 SERVED_BY: Final = "miniflare.db"
+_NOT_GIVEN: Final[Any] = object()
 _UNPARSABLE: Final = """Failed to parse body as JSON, got: ZodError: [
   {{
     "code": "invalid_type",
@@ -150,8 +151,10 @@ class D1PreparedStatement:
         """
         return D1PreparedStatement(self._engine, self.statement, bind_values(values), self._tracker)
 
-    async def first(self, column: str | None = None) -> Any:
+    async def first(self, column: str | None = _NOT_GIVEN) -> Any:
         """Run and return the first row, or the value of its `column`; `None` when there are no rows.
+
+        An explicit `None` is JavaScript's null, which is no column.
 
         Raises:
             D1Error: The query failed.
@@ -164,10 +167,10 @@ class D1PreparedStatement:
             return None
         columns = [entry[0] for entry in outcome.description or ()]
         row = read_object(columns, outcome.rows[0])
-        if column is None:
+        if column is _NOT_GIVEN:
             return row
-        if column not in row:
-            raise D1ColumnNotFound(column)
+        if column is None or column not in row:
+            raise D1ColumnNotFound("null" if column is None else column)
         return row[column]
 
     async def run(self) -> D1Result:
@@ -211,6 +214,7 @@ class D1PreparedStatement:
         except (Failure, MemoryError) as failure:
             raise as_error(failure, sql) from failure
         if type(answer) is Outcome:
+            usage.answered += 1
             if facts.is_new:
                 facts.is_new = False
                 usage.after(sql, len(answer.description or ()), answer.duration_ms)
@@ -224,7 +228,9 @@ class D1PreparedStatement:
             outcome: Outcome = await answer
         except (Failure, MemoryError) as failure:
             raise as_error(failure, sql) from failure
-        self._engine.usage.after(sql, len(outcome.description or ()), outcome.duration_ms)
+        usage = self._engine.usage
+        usage.answered += 1
+        usage.after(sql, len(outcome.description or ()), outcome.duration_ms)
         if self._tracker is not None:
             self._tracker.advance()
         return outcome

@@ -63,6 +63,8 @@ class Usage:
 
     def __init__(self, database: str, plan: Plan = PLANS["paid"]) -> None:
         self.plan = plan
+        self.answered = 0
+        """Calls that were answered without an error: what bookmarks count."""
         self.peaks: dict[str, Peak] = {}
         """Limit's name -> highest figure. Arguments of functions and columns of new tables are counted in texts only
         that have many commas, so their peaks may be lower than what really was."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Final
 
 from d1 import errors
@@ -31,6 +32,8 @@ _EXISTS: Final = re.compile(r"(?:table|view) (.+) already exists\Z", re.S)
 _LATER_ARGUMENT: Final = re.compile(r"second argument to (\w+)\(\) must be")
 _PATH: Final = re.compile(r"JSON path error near '(.*)'\Z", re.S)
 _DATABASE: Final = re.compile(r"unknown database (\S+)\Z")
+_TERM: Final = re.compile(r"(\d+)\w\w ORDER BY term out of range")
+_COMPOUND: Final = re.compile(r"\b(?:union|intersect|except)\b", re.I)
 _CLAUSES: Final = frozenset(
     {"SELECT", "FROM", "JOIN", "ON", "WHERE", "GROUP", "ORDER", "HAVING", "LIMIT", "SET", "VALUES", "USING"}
 )
@@ -119,6 +122,8 @@ def _offset(message: str, sql: str, probe: Probe) -> int | None:
         place = _bad_variable(sql)
     elif message == "too many SQL variables":
         place = _first_surplus_variable(sql)
+    elif match := _TERM.match(message):
+        place = _term(int(match.group(1)), sql) if _COMPOUND.search(sql) else None
     elif match := _LATER_ARGUMENT.match(message):
         place = _called(match.group(1), sql)
     else:
@@ -178,6 +183,23 @@ def _column(name: str, sql: str) -> int | None:
                 continue
             clause, is_target = _clause_before(names, index)
             return None if is_target or clause == "ON" else found[index].offset
+    return None
+
+
+def _term(number: int, sql: str) -> int | None:
+    """Find the n-th term of the last ORDER BY; SQLite knows its place in compound SELECTs only."""
+    found = _significant(sql)
+    starts = [
+        index + 2
+        for index, (token, after) in enumerate(pairwise(found))
+        if (token.text.upper(), after.text.upper()) == ("ORDER", "BY")
+    ]
+    depth, place = 0, 1
+    for token in found[starts[-1] :] if starts else ():
+        if place == number:
+            return token.offset
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        place += token.text == "," and depth == 0
     return None
 
 

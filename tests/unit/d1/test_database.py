@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from d1 import D1Database, D1Error, Engine
+from d1 import D1Database, D1DatabaseSession, D1Error, Engine
 from d1.errors import D1ExecError, D1ObjectError, D1UsageError
 
 
@@ -57,6 +57,31 @@ async def test_a_batch_tells_no_statement_from_no_statements(db: D1Database, tex
 async def test_a_batch_drops_members_that_are_indented_comments(db: D1Database) -> None:
     results = await db.batch([db.prepare("  -- x"), db.prepare("SELECT 1 AS one"), db.prepare("")])
     assert [result.results for result in results] == [[{"one": 1}]]
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("SELECT 1;;SELECT 2", 1),
+        (";;SELECT 1\n  \t\nSELECT 2;", 2),
+        ("\ufeffSELECT 1;\u00a0", 1),
+        ("CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; SELECT 2; END;", 1),
+    ],
+)
+async def test_exec_skips_what_is_empty(db: D1Database, text: str, count: int) -> None:
+    assert (await db.exec(text)).count == count
+
+
+async def test_an_empty_statement_belongs_to_the_one_after_it(db: D1Database) -> None:
+    assert await db.prepare(" ; ; SELECT 1 AS one").first("one") == 1
+    for text, reason in {
+        "SELECT 1;;": "SQL code did not contain a statement.",
+        "SELECT 1;\u00a0": 'near "\u00a0": syntax error at offset 0: SQLITE_ERROR',
+        "; SELECT nope": "no such column: nope at offset 9: SQLITE_ERROR",
+    }.items():
+        with pytest.raises(D1Error) as caught:
+            await db.prepare(text).run()
+        assert caught.value.message == f"D1_ERROR: {reason}"
 
 
 async def test_exec_runs_line_by_line(db: D1Database) -> None:
@@ -133,18 +158,44 @@ async def test_a_session_has_no_bookmark_before_its_first_call(db: D1Database, c
     assert session.getBookmark() is not None
 
 
-async def test_bookmarks_grow_with_writes_and_never_go_back(db: D1Database) -> None:
+def counted(session: D1DatabaseSession) -> int:
+    bookmark = session.getBookmark() or ""
+    assert (bookmark[:9], bookmark[17:]) == ("00000000-", "-00000000-" + 32 * "0")
+    return int(bookmark[9:17], 16)
+
+
+async def test_bookmarks_count_every_call_that_was_answered(db: D1Database) -> None:
     session = db.withSession("first-primary")
-    seen: list[str] = []
-    for name in "abc":
-        await session.prepare("INSERT INTO t(name) VALUES(?)").bind(name).run()
-        seen.append(session.getBookmark() or "")
-    await session.batch([session.prepare("SELECT 1")])
-    assert seen == sorted(set(seen))
-    assert session.getBookmark() == seen[-1]
-    later = db.withSession("zzzz")
-    await later.prepare("SELECT 1").run()
-    assert later.getBookmark() == "zzzz"
+    await session.prepare("SELECT 1").run()
+    start = counted(session)
+    await session.prepare("INSERT INTO t(name) VALUES('a')").run()
+    await db.prepare("SELECT 1").first()  # another caller's
+    await db.batch([db.prepare("SELECT 1"), db.prepare("SELECT 2")])
+    await session.prepare("SELECT 1").raw()
+    assert counted(session) == start + 4
+    with pytest.raises(D1Error):
+        await session.prepare("SELECT * FROM nope").run()
+    assert counted(session) == start + 4
+    await session.batch([session.prepare("SELECT 1"), session.prepare("SELECT 2")])
+    assert counted(session) == start + 5
+
+
+@pytest.mark.parametrize(
+    ("given", "stays"),
+    [
+        ("zzzz", True),
+        ("x", True),
+        ("00000000-ffffffff", True),
+        ("_", False),
+        ("00000000_00000009", False),
+        ("!", False),
+    ],
+)
+async def test_a_bookmark_only_moves_forward_in_the_order_of_texts(db: D1Database, given: str, stays: bool) -> None:
+    session = db.withSession(given)
+    assert session.getBookmark() == given
+    await session.prepare("SELECT 1").run()
+    assert (session.getBookmark() == given) is stays
 
 
 async def test_a_session_can_go_on_from_a_bookmark(db: D1Database) -> None:

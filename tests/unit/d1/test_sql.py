@@ -26,7 +26,8 @@ TEMP_TRIGGER = "CREATE TEMP TRIGGER x BEFORE DELETE ON t BEGIN SELECT 1; END"
         ("CREATE TABLE trigger(a); SELECT 2", ["CREATE TABLE trigger(a);", "SELECT 2"]),
         ("SELECT trigger; SELECT 2;", ["SELECT trigger;", "SELECT 2;"]),
         ("SELECT 1; -- end", ["SELECT 1;", "-- end"]),
-        (";;", [";", ";"]),
+        (";;", [";;"]),
+        (";; SELECT 1;;SELECT 2", [";; SELECT 1;", ";SELECT 2"]),
     ],
 )
 def test_texts_are_split_where_sqlite_ends_a_statement(sql: str, parts: list[str]) -> None:
