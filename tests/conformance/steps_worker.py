@@ -1,4 +1,4 @@
-"""The Worker that the recorded Durable Object cases drive: an interpreter of their steps, and its virtual time.
+"""The Worker that the recorded Durable Object cases drive: an interpreter of their steps.
 
 A step names a method or a property by a dotted path and its arguments as tagged JSON; the answer is tagged JSON again.
 Python has one dict for JavaScript's Object and Map and one None for null and undefined; `differences` knows that.
@@ -12,63 +12,26 @@ import inspect
 import json
 import math
 import re
-import selectors
 from array import array
 from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from durable_objects import Host, ObjectClass, WebSocketRequestResponsePair
+from durable_objects import WebSocketRequestResponsePair
 from durable_objects.ids import DurableObjectId
 from workers import Blob, DurableObject, Request, Response
 from workers.compat import web as js
+from workers.compat.clock import now_ms
 from workers.compat.js_string import js_string
 from workers.compat.proxies import JsException, JsMap, JsRangeError, JsTypeError, error_parts, jsnull
 from workers.compat.websocket import BlobMessage, WebSocket, WebSocketPair
+from workers.runtime.testing import Miniflare
 
 EPOCH = dt.datetime(1970, 1, 1)
+START = dt.datetime(2023, 11, 14, 22, 13, 20, tzinfo=dt.UTC)
+"""When the virtual time of a replay begins."""
 ERRORS = {"TypeError": JsTypeError, "RangeError": JsRangeError}
-
-
-# -- virtual time
-
-
-class _JumpingSelector(selectors.SelectSelector):
-    """A selector that never waits: idle time passes by moving the loop's clock."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready and timeout is None:
-            raise RuntimeError("deadlock: every task waits and no timer is due")
-        if not ready and timeout:
-            self.now_s += timeout
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._jumping = _JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now_s
-
-
-class LoopClock:
-    """Dates that move with the loop's time."""
-
-    def now_ms(self) -> int:
-        return 1_700_000_000_000 + int(asyncio.get_running_loop().time() * 1000)
-
-
-def run_virtually(coroutine: Any) -> Any:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(coroutine)
 
 
 # -- tagged values
@@ -407,9 +370,9 @@ class Interpreter:
                 case "ws":
                     return self.roots["ws"]
                 case "now_plus":
-                    return LoopClock().now_ms() + value["ms"]
+                    return now_ms() + value["ms"]
                 case "date_plus":
-                    return EPOCH + dt.timedelta(milliseconds=LoopClock().now_ms() + value["ms"])
+                    return EPOCH + dt.timedelta(milliseconds=now_ms() + value["ms"])
                 case "wsrr":
                     return WebSocketRequestResponsePair(decode(value["req"]), decode(value["res"]))
                 case "cb":
@@ -954,7 +917,7 @@ class CtorBcw(DurableObject):
 class NoAlarm(DurableObject):
     async def set(self) -> Any:
         try:
-            await self.ctx.storage.setAlarm(LoopClock().now_ms() + 1_000_000)
+            await self.ctx.storage.setAlarm(now_ms() + 1_000_000)
         except JsException as error:
             return {"name": error.name, "message": error.message}
         return "set ok"
@@ -997,22 +960,30 @@ class _SmallJitter(Random):
 
 
 class World:
-    """A host with the classes above, and their namespaces as `env`."""
+    """The classes above in the test kit, and their namespaces as `env`; in virtual time unless `is_real`."""
 
-    def __init__(self, root: Path, worker: str = "golden", clock: Any = None) -> None:
+    def __init__(self, root: Path, *, is_real: bool = False) -> None:
         CtorThrowOnce.count = 0
-        self.host = Host(root, clock=clock or LoopClock(), random=_SmallJitter())
-        self.env: Any = type("Env", (), {})()
-        for name, (label, cls) in CLASSES.items():
-            spec = ObjectClass(f"{worker}-{label}", cls, self.env, is_sqlite=name != "NOSQL")
-            setattr(self.env, name, self.host.namespace(spec))
+        self._miniflare = Miniflare(
+            name="golden",
+            script=f"from {__name__} import {', '.join(label for label, _ in CLASSES.values())}",
+            durableObjects={
+                name: {"className": label, "useSQLite": name != "NOSQL"} for name, (label, _) in CLASSES.items()
+            },
+            durableObjectsPersist=str(root),
+            clock=False if is_real else START,
+            random=_SmallJitter(),
+        )
+        self.env: Any = None
+        self.host: Any = None
 
     async def __aenter__(self) -> World:
-        await self.host.start()
+        self.host = (await self._miniflare.start()).host
+        self.env = await self._miniflare.get_bindings()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.host.close()
+        await self._miniflare.dispose()
 
     def namespace(self, name: str | None) -> Any:
         return getattr(self.env, name or "OBJ")

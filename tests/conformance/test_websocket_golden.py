@@ -18,7 +18,6 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from durable_objects import SystemClock
 from workers import Request
 from workers.compat import web as js
 from workers.compat.proxies import error_parts
@@ -213,11 +212,11 @@ class OverHttp(Play):
 
 
 async def test_the_server_answers_as_recorded(edge_case: dict[str, Any], tmp_path: Path) -> None:
-    def failure(error: BaseException) -> js.Response:
+    def failure(error: BaseException, request: js.Request | None = None) -> js.Response:
         name, message = error_parts(error)
         return js.Response(f"{name}: {message}", status=500)
 
-    async with worker.World(tmp_path, clock=SystemClock()) as world, aiohttp.ClientSession() as session:
+    async with worker.World(tmp_path, is_real=True) as world, aiohttp.ClientSession() as session:
         play = OverHttp(edge_case, world, "", session)
 
         async def respond(request: js.Request) -> js.Response:
@@ -256,7 +255,7 @@ def test_websockets_behave_as_recorded(case: dict[str, Any], tmp_path: Path) -> 
     reason = worker.inexpressible(case) or _left_to_the_edge(case)
     if reason:
         pytest.skip(reason)
-    problems = worker.run_virtually(_replay(case, tmp_path))
+    problems = asyncio.run(_replay(case, tmp_path))
     assert not problems, "\n".join(problems)
 
 
