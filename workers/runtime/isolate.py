@@ -23,7 +23,9 @@ __all__ = ["ExecutionContext", "Isolate", "Outbound"]
 Outbound = Callable[[web.Request], Awaitable[web.Response]]
 """The way out to the network."""
 
-_WAITS_SYNCHRONOUSLY = re.compile(rb"\brun_sync\b|\bdjango", re.IGNORECASE)
+_WAITS_SYNCHRONOUSLY = re.compile(
+    rb"\brun_sync\b|\bdjango|\bimport (?:requests|urllib3|httpx)\b|\bfrom (?:requests|urllib3|httpx)\b", re.IGNORECASE
+)
 _WAIT_UNTIL_S = 30.0  # what Cloudflare gives work after the response
 
 _log = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from workers.compat import http_clients
 from workers.compat.install import NAMES
 from workers.runtime.tracebacks import Report, make_report
 from workers.runtime.vendored import FOLDER_NAMES, foreign_packages, vendored_folders
@@ -314,7 +315,10 @@ class ModuleSpace:
                 name = _OWN_NAME + name
             elif level == 0 and top in sys.modules and top not in _RUNTIME_NAMES | sys.stdlib_module_names:
                 self._prefer_own(top)
-            return builtins.__import__(name, globals, locals, fromlist or (), level)
+            module = builtins.__import__(name, globals, locals, fromlist or (), level)
+            if level == 0 and top in http_clients.NAMES:
+                http_clients.adapt()
+            return module
         finally:
             if previous is not self:
                 _switch(previous)

@@ -99,8 +99,10 @@ async def test_a_cron_is_run_by_its_trigger(start: Any, get: Any) -> None:
         assert await get(url) == "0 9 * * 1 1600000000000"
 
 
-async def _origin(handler: Any, tmp_path: Path) -> tuple[web.AppRunner, str]:
+async def _origin(handler: Any, tmp_path: Path, echo: Any = None) -> tuple[web.AppRunner, str]:
     application = web.Application()
+    if echo is not None:
+        application.router.add_post("/echo", echo)
     application.router.add_get("/{path:.*}", handler)
     runner = web.AppRunner(application)
     await runner.setup()
@@ -203,3 +205,46 @@ async def test_a_worker_loads_workers_from_memory(start: Any, get: Any) -> None:
             assert await get(f"{url}/broken") == (
                 "Error: The Worker 'broken' cannot be loaded: broken/a.py:1: ZeroDivisionError: division by zero"
             )
+
+
+async def test_synchronous_clients_suspend_their_handler_only(start: Any, get: Any, tmp_path: Path) -> None:
+    waiting: list[asyncio.Event] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        if request.path == "/slow":
+            await asyncio.sleep(1)
+        if request.path == "/page":
+            raise web.HTTPFound("/landed")
+        if request.path == "/cookie":
+            answer = web.Response(text="set")
+            answer.set_cookie("seen", "yes")
+            return answer
+        if request.path == "/missing":
+            raise web.HTTPNotFound
+        for event in waiting:
+            await event.wait()
+        return web.Response(text="the page", headers={"x-a": "1"})
+
+    async def echo(request: web.Request) -> web.Response:
+        return web.json_response([request.query["q"], await request.json(), request.cookies.get("seen")])
+
+    runner, origin = await _origin(handler, tmp_path, echo)
+    try:
+        async with start("sync-http", TARGET=origin) as url:
+            answers = json.loads(await get(f"{url}/all"))
+            assert [(one["client"], one["status"], one["text"]) for one in answers] == [
+                (client, 200, "the page") for client in ("requests", "urllib3", "httpx")
+            ]
+            assert json.loads(await get(f"{url}/session")) == ["x y", {"a": 1}, "yes"]
+            assert await get(f"{url}/itself") == "plain"
+            assert json.loads(await get(f"{url}/errors")) == [
+                "ConnectionError", "ReadTimeout", "ConnectError", "ReadTimeout", "HTTPError",
+            ]  # fmt: skip
+            waiting.append(asyncio.Event())
+            async with asyncio.TaskGroup() as tasks:
+                held = tasks.create_task(get(f"{url}/all"))
+                assert await get(f"{url}/plain") == "plain"
+                waiting[0].set()
+            assert len(json.loads(held.result())) == 3
+    finally:
+        await runner.cleanup()

@@ -157,11 +157,15 @@ async def _pump(socket: aiohttp.ClientWebSocketResponse, end: WebSocket) -> None
 
 
 async def _read(socket: aiohttp.ClientWebSocketResponse, port: Port) -> None:
-    async for message in socket:
+    while True:
+        message = await socket.receive()
         if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
             port.send(message.data)
-    if socket.close_code is not None and socket.close_code != aiohttp.WSCloseCode.ABNORMAL_CLOSURE:
-        port.close(socket.close_code)
+            continue
+        code, reason = socket.close_code, message.extra if message.type is aiohttp.WSMsgType.CLOSE else None
+        if code is not None and code != aiohttp.WSCloseCode.ABNORMAL_CLOSURE:
+            port.close(code, reason or "")
+        return
 
 
 async def _write(socket: aiohttp.ClientWebSocketResponse, outgoing: _Outgoing) -> None:
