@@ -105,24 +105,24 @@ def _tell(what: str, seen: dict[str, list[Load]]) -> None:
 
 
 class Tables(DurableObject):
-    """Runs the same statements as `bare`."""
+    """Runs the statements of `bare`; both count the time of the processor, which a busy machine does not stretch."""
 
     def prepare(self) -> None:
         self.ctx.storage.sql.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, n INTEGER)")
 
     def insert(self, count: int) -> float:
         execute = self.ctx.storage.sql.exec
-        began = time.perf_counter()
+        began = time.process_time()
         for number in range(count):
             execute("INSERT INTO t (name, n) VALUES (?, ?)", "a name of ordinary length", number)
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     def select(self, count: int) -> float:
         execute = self.ctx.storage.sql.exec
-        began = time.perf_counter()
+        began = time.process_time()
         for number in range(count):
             execute("SELECT id, name, n FROM t WHERE id = ?", 1 + number % ROWS).one()
-        return time.perf_counter() - began
+        return time.process_time() - began
 
 
 def bare(path: Path) -> sqlite3.Connection:
@@ -136,19 +136,19 @@ def bare(path: Path) -> sqlite3.Connection:
 
 def bare_insert(connection: sqlite3.Connection, count: int) -> float:
     connection.execute("BEGIN")
-    began = time.perf_counter()
+    began = time.process_time()
     for number in range(count):
         connection.execute("INSERT INTO t (name, n) VALUES (?, ?)", ("a name of ordinary length", number))
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     connection.execute("COMMIT")
     return took
 
 
 def bare_select(connection: sqlite3.Connection, count: int) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     for number in range(count):
         connection.execute("SELECT id, name, n FROM t WHERE id = ?", (1 + number % ROWS,)).fetchone()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 async def statements(count: int, rounds: int) -> None:
@@ -240,7 +240,7 @@ def main() -> None:
     parser.add_argument("--sockets", type=int, default=10_000)
     options = parser.parse_args()
     asyncio.run(idle_sockets(options.sockets))
-    asyncio.run(statements(20_000, 2 * options.rounds + 1))
+    asyncio.run(statements(5_000, 7 * options.rounds))
     asyncio.run(counters(options.seconds, options.rounds))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 from durable_objects.errors import StorageError
@@ -40,18 +40,23 @@ _CANCELED = "SQLite query was canceled because the database was deleted."
 
 
 class _Piece:
-    """One statement of a text, looked at once: is it empty, a transaction word, does it only read, does it bind?"""
+    """One statement of a text, looked at once: is it refused, does it only read, does it bind?"""
 
-    __slots__ = ("binds", "counts_rows", "is_empty", "is_transaction", "names", "reads", "renames_to_internal", "sql")
+    __slots__ = ("binds", "counts_rows", "is_empty", "names", "reads", "refusal", "sql")
 
     def __init__(self, sql: str) -> None:
         words = [token[0] for token in tokens(sql)]
         word = words[0].upper() if words else ""
         self.sql = sql
         self.is_empty = not word or word == ";"
-        self.is_transaction = word in _TRANSACTION_WORDS
         self.reads = word in _READING
-        self.renames_to_internal = word == "ALTER" and _INTERNAL_RENAME.search(sql) is not None
+        self.refusal: Callable[[], Exception] | None = None
+        if self.is_empty:
+            self.refusal = partial(JsException, _NO_STATEMENT)
+        elif word in _TRANSACTION_WORDS:
+            self.refusal = partial(JsException, _USE_THE_API)
+        elif word == "ALTER" and _INTERNAL_RENAME.search(sql) is not None:  # the authorizer is not told the new name
+            self.refusal = partial(StorageError, "not authorized: SQLITE_AUTH")
         named = dict.fromkeys(item for item in words if item[0] in ":@$")
         self.names = tuple(name[1:] for name in named) if "?" not in {item[0] for item in words} else ()
         self.binds = any(item[0] in "?:@$" for item in words)
@@ -90,7 +95,13 @@ class SqlStorage:
         if sql is _MISSING:
             raise JsTypeError("Failed to execute 'exec' on 'SqlStorage': parameter 1 is not of type 'JsString'.")
         pieces = _pieces(sql if isinstance(sql, str) else js_string(sql))
-        values = [_bound(value) for value in bindings]
+        values = [value if value.__class__ is str else _bound(value) for value in bindings]
+        if len(pieces) != 1:
+            self._execute_first(pieces)
+        return self._execute(pieces[-1], values)
+
+    def _execute_first(self, pieces: tuple[_Piece, ...]) -> None:
+        """Run all statements of a text but the last."""
         if not pieces:
             raise JsException(_NO_STATEMENT)
         for piece in pieces[:-1]:
@@ -98,25 +109,21 @@ class SqlStorage:
                 raise JsException(_ONLY_LAST)
             if not piece.is_empty:
                 self._execute(piece, []).finish()
-        return self._execute(pieces[-1], values)
 
     def _execute(self, piece: _Piece, values: list[object]) -> SqlCursor:
-        if piece.is_empty:
-            raise JsException(_NO_STATEMENT)
-        if piece.is_transaction:
-            raise JsException(_USE_THE_API)
-        if piece.renames_to_internal:
-            raise StorageError("not authorized: SQLITE_AUTH")  # the authorizer is not told the new name
-        usage = self._file.usage
+        if piece.refusal is not None:
+            raise piece.refusal()
+        file = self._file
+        usage = file.usage
         if piece.reads:
             usage.reads += 1
         else:
             usage.writes += 1
             self._transactions.write()
-        connection = self._file.connection
+        connection = file.connection
         try:
             try:
-                cursor = connection.execute(piece.sql, piece.parameters(values))
+                cursor = connection.execute(piece.sql, piece.parameters(values) if piece.names else values)
             except UnicodeEncodeError:  # half of a surrogate pair; the API for keys replaces it likewise
                 values = [key_text(value) if isinstance(value, str) else value for value in values]
                 cursor = connection.execute(piece.sql, piece.parameters(values))
@@ -124,9 +131,9 @@ class SqlStorage:
             raise storage_error(error, piece.sql, connection) from None
         except OverflowError:
             raise JsTypeError("Cannot convert a BigInt value to a number") from None
-        if cursor.rowcount > 0:
-            usage.rows_written += cursor.rowcount
-        return SqlCursor(self._file, cursor, piece.sql, counts_rows=piece.counts_rows)
+        if (changed := cursor.rowcount) > 0:
+            usage.rows_written += changed
+        return SqlCursor(file, cursor, piece)
 
     @property
     def databaseSize(self) -> int:
@@ -140,19 +147,17 @@ class SqlStorage:
 class SqlCursor:
     """Rows of one statement, read forward once. SQLite itself is one row ahead, so nothing is fetched early here."""
 
-    __slots__ = ("_counts_rows", "_cursor", "_file", "_generation", "_names", "_next", "_read", "_sql", "_work")
+    __slots__ = ("_cursor", "_file", "_generation", "_names", "_next", "_piece", "_read", "_work")
 
-    def __init__(self, file: ObjectFile, cursor: sqlite3.Cursor, sql: str, *, counts_rows: bool = True) -> None:
+    def __init__(self, file: ObjectFile, cursor: sqlite3.Cursor, piece: _Piece) -> None:
         self._file = file
-        self._sql = sql
+        self._piece = piece
         self._generation = file.generation
         self._cursor = cursor
-        self._counts_rows = counts_rows
-        description: Any = cursor.description
-        self._names: list[str] = [] if description is None else [str(column[0]) for column in description]
+        self._names: list[str] | None = None
         self._read = 0
         self._work: tuple[int, int] | None = None
-        self._next: tuple[object, ...] | None = _UNKNOWN if self._names else None
+        self._next: tuple[object, ...] | None = None if cursor.description is None else _UNKNOWN
 
     def _peek(self) -> tuple[object, ...] | None:
         """Return the next row, None at the end, without moving."""
@@ -160,12 +165,12 @@ class SqlCursor:
             raise JsException(_CANCELED)
         if self._next is _UNKNOWN:
             try:
-                self._next = self._file.fetch(self._cursor)
+                self._next = row = self._file.fetch(self._cursor)
             except sqlite3.ProgrammingError:
                 raise self._file.dead or JsException(_CANCELED) from None
             except sqlite3.Error as error:
                 raise storage_error(error) from None
-            if self._next is not None and self._counts_rows:
+            if row is not None and self._piece.counts_rows:
                 self._read += 1
                 self._file.usage.rows_read += 1
         return self._next
@@ -177,7 +182,13 @@ class SqlCursor:
         return row
 
     def _object(self, row: tuple[object, ...]) -> JsDict:
-        return JsDict(zip(self._names, map(_shown, row), strict=True))
+        names = self._names or self._columns()
+        return JsDict(zip(names, [value if value.__class__ is str else _shown(value) for value in row], strict=True))
+
+    def _columns(self) -> list[str]:
+        description: Any = self._cursor.description
+        self._names = names = [] if description is None else [column[0] for column in description]
+        return names
 
     def finish(self) -> None:
         """Run the statement to its end and forget its rows."""
@@ -219,7 +230,7 @@ class SqlCursor:
     @property
     def columnNames(self) -> list[str]:
         """Names of the columns, duplicates included; empty for a statement without rows."""
-        return Rows(self._names)
+        return Rows(self._names or self._columns())
 
     @property
     def rowsRead(self) -> int:
@@ -241,7 +252,7 @@ class SqlCursor:
 
             changed = max(self._cursor.rowcount, 0)
             try:
-                work = Work(self._sql, self._read, changed, is_schema_changed=True)
+                work = Work(self._piece.sql, self._read, changed, is_schema_changed=True)
                 self._work = estimate_rows(lambda sql, values: self._file.run(sql, values).fetchall(), work)
             except StorageError:  # the schema is not what it was
                 self._work = self._read, changed
@@ -316,6 +327,8 @@ def _bound(value: Any) -> object:
     kind = value.__class__
     if kind is str or kind is bytes or value is None:
         return value
+    if kind is int and -_SAFE_INTEGER <= value <= _SAFE_INTEGER:
+        return float(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
