@@ -1,10 +1,10 @@
-"""Virtual time, and hosts on temporary folders, for the tests of Durable Objects."""
+"""Hosts on temporary folders, in virtual time, for the tests of Durable Objects."""
 
 from __future__ import annotations
 
 import asyncio
-import selectors
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,44 +14,17 @@ import pytest
 from durable_objects import Host, ObjectClass
 from durable_objects.namespace import DurableObjectNamespace
 from workers.compat.websocket import Port, WebSocketPair, take
+from workers.runtime.virtual_time import VirtualTime
 
-
-class JumpingSelector(selectors.SelectSelector):
-    """Never waits: idle time passes by moving the loop's clock."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready and timeout is None:
-            raise RuntimeError("deadlock: every task waits and no timer is due")
-        if not ready and timeout:
-            self.now_s += timeout
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self.jumping = JumpingSelector()
-        super().__init__(self.jumping)
-
-    def time(self) -> float:
-        return self.jumping.now_s
-
-
-class LoopClock:
-    def now_ms(self) -> int:
-        return 1_700_000_000_000 + int(asyncio.get_running_loop().time() * 1000)
+START = datetime.fromtimestamp(1_700_000_000, UTC)
 
 
 class Rig:
     """A host and what tests do with it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, clock: VirtualTime) -> None:
         self.root = root
-        self.clock = LoopClock()
+        self.clock = clock
         self.hosts: list[Host] = []
 
     def namespace(self, cls: type, *, is_sqlite: bool = True, env: object = None) -> DurableObjectNamespace:
@@ -108,14 +81,14 @@ def play(tmp_path: Path) -> Callable[[Callable[[Rig], Any]], Any]:
 
     def play(story: Callable[[Rig], Any]) -> Any:
         async def main() -> Any:
-            rig = Rig(tmp_path)
-            try:
-                return await story(rig)
-            finally:
-                for host in rig.hosts:
-                    await host.close()
+            with VirtualTime(start=START) as clock:
+                rig = Rig(tmp_path, clock)
+                try:
+                    return await story(rig)
+                finally:
+                    for host in rig.hosts:
+                        await host.close()
 
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            return runner.run(main())
+        return asyncio.run(main())
 
     return play
