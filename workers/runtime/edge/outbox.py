@@ -12,7 +12,7 @@ turn. So every socket gets its frames in the order in which they were sent, whoe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Protocol, cast
 
 from workers.compat.crowd import Group, Terminal
@@ -59,6 +59,11 @@ class Member(Terminal, Protocol):
         """Writes to the transport; only while `is_flowing`."""
         ...
 
+    @property
+    def transport(self) -> asyncio.Transport | None:
+        """The transport, None before `start` and after the end."""
+        ...
+
     def post_apart(self, data: str | bytes, lane: object) -> None:
         """As `post`, for a socket that is in no flock or was taken apart from it."""
         ...
@@ -103,7 +108,7 @@ def _encode(data: str | bytes, codec: int) -> bytes:
 class Outbox:
     """The sockets of one server: their hub, and what they have to send in this turn."""
 
-    __slots__ = ("_dirty", "_encoded", "_flocks", "_is_planned", "_loop", "_scattered", "connections")
+    __slots__ = ("_dirty", "_encoded", "_flocks", "_is_planned", "_loop", "_scattered", "connections", "flow")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -113,6 +118,8 @@ class Outbox:
         self._is_planned = False
         self._encoded: dict[tuple[int, int], tuple[str | bytes, bytes]] = {}
         self.connections: set[Member] = set()
+        self.flow = 0
+        """Counts the changes of who is flowing."""
 
     def frame(self, data: str | bytes, codec: int) -> bytes:
         """Return the frame of a message, encoded once per object and codec within a turn."""
@@ -182,8 +189,6 @@ class Outbox:
             flock.flush()
         last: list[bytes] | None = None
         joined = b""
-        # This loop is kept tight: while one send follows the other quickly, a receiver on another core does not go
-        # to sleep in between, and waking it costs more than the send itself.
         for connection in dirty:
             data, queued = connection.first, connection.queued
             if data is None:
@@ -204,13 +209,16 @@ class Outbox:
 class Flock:
     """Connections that a crowd speaks to."""
 
-    __slots__ = ("_apart", "_by_codec", "_known", "_members", "_outbox", "_said")
+    __slots__ = ("_apart", "_flow", "_known", "_members", "_outbox", "_said", "_stopped", "_streams")
 
     def __init__(self, outbox: Outbox, members: Sequence[Member]) -> None:
         self._outbox = outbox
         self._members = members
         self._known: frozenset[Member] | None = None
-        self._by_codec: dict[int, list[Member]] | None = None
+        self._flow = -1
+        self._streams: dict[int, list[asyncio.Transport]] = {}
+        """By codec, the transports of those that are flowing: all that the hot path touches of them."""
+        self._stopped: list[Member] = []
         self._said: list[tuple[str | bytes, object]] = []
         self._apart: dict[Member, None] = {}
 
@@ -251,23 +259,34 @@ class Flock:
         """Write what was said to every member that has no queue of its own."""
         said, apart = self._said, self._apart
         self._said, self._apart = [], {}
-        for codec, members in self._sorted().items():
+        if self._flow != self._outbox.flow:
+            self._flow = self._outbox.flow
+            self._streams, self._stopped = _sorted(self._members)
+        streams, stopped = (self._streams, self._stopped) if not apart else _sorted(self._members, apart)
+        for codec, transports in streams.items():
             encoded = [_encode(data, codec) for data, _ in said]
             joined = encoded[0] if len(encoded) == 1 else b"".join(encoded)
-            if apart:
-                members = [connection for connection in members if connection not in apart]
-            for connection in members:
-                if connection.is_flowing:
-                    write = connection.write
-                    write(joined)
-                else:
-                    for data, lane in said:
-                        connection.keep(data, lane)
+            # This loop is kept tight: while one send follows the other quickly, a receiver on another core does not go
+            # to sleep in between, and waking it costs more than the send itself.
+            for transport in transports:
+                transport.write(joined)
+        for connection in stopped:
+            for data, lane in said:
+                connection.keep(data, lane)
 
-    def _sorted(self) -> dict[int, list[Member]]:
-        found = self._by_codec
-        if found is None:
-            found = self._by_codec = {}
-            for connection in self._members:
-                found.setdefault(connection.codec, []).append(connection)
-        return found
+
+def _sorted(
+    members: Sequence[Member], apart: Container[Member] = ()
+) -> tuple[dict[int, list[asyncio.Transport]], list[Member]]:
+    """Return the transports of the members that are flowing, by codec, and the other members."""
+    streams: dict[int, list[asyncio.Transport]] = {}
+    stopped: list[Member] = []
+    for connection in members:
+        if connection in apart:
+            continue
+        transport = connection.transport
+        if connection.is_flowing and transport is not None:
+            streams.setdefault(connection.codec, []).append(transport)
+        else:
+            stopped.append(connection)
+    return streams, stopped

@@ -83,12 +83,12 @@ class Connection(asyncio.Protocol):
         "_reader",
         "_sent_close",
         "_timer",
-        "_transport",
         "codec",
         "first",
         "hub",
         "is_flowing",
         "queued",
+        "transport",
         "write",
     )
 
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         """
         self.hub = outbox
         self.codec = codec
-        self._transport: asyncio.Transport | None = None
+        self.transport: asyncio.Transport | None = None
         self._reader = FrameReader(MAX_MESSAGE_BYTES, deflates=codec > 0)
         self.first: bytes | None = None
         """The first frame queued in this turn; nearly always the only one."""
@@ -127,7 +127,8 @@ class Connection(asyncio.Protocol):
 
     def start(self, transport: asyncio.Transport, tail: bytes) -> None:
         """Begin on a transport whose handshake answer is written; `tail` came in behind the handshake request."""
-        self._transport = transport
+        self.transport = transport
+        self.hub.flow += 1
         self.write = transport.write
         transport.set_protocol(self)
         transport.set_write_buffer_limits(high=_HIGH_WATER_BYTES)
@@ -202,7 +203,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the peer end when the client vanished without a Close."""
         self._loss = (self.undelivered()[0], True)
-        self._transport = None
+        self.transport = None
         self.hub.connections.discard(self)
         self._stop_timer()
         self.first = self.queued = self._backlog = None
@@ -218,6 +219,7 @@ class Connection(asyncio.Protocol):
         """The client reads more slowly than we write: keep frames here."""
         self.hub.take_apart(self)
         self._is_paused, self.is_flowing = True, False
+        self.hub.flow += 1
         if self.first is not None:
             queued = self.queued or (self.first,)
             self.first = self.queued = None
@@ -226,10 +228,11 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client caught up: send what waited, and what the policies have to say about the rest."""
         self._is_paused, self.is_flowing = False, not self._sent_close
+        self.hub.flow += 1
         backlog, self._backlog = self._backlog, None
-        if backlog is not None and self._transport is not None:
+        if backlog is not None and self.transport is not None:
             frame, codec = self.hub.frame, self.codec
-            self._transport.write(b"".join([frame(data, codec) for data in backlog.take(now_ms())]))
+            self.transport.write(b"".join([frame(data, codec) for data in backlog.take(now_ms())]))
         if self._hanging_up:
             self._hang_up()
 
@@ -238,7 +241,7 @@ class Connection(asyncio.Protocol):
 
         It may have ended before its program had read what its machine acknowledged.
         """
-        transport = self._transport
+        transport = self.transport
         if transport is None:
             return self._loss
         self.hub.take_apart(self)
@@ -274,6 +277,7 @@ class Connection(asyncio.Protocol):
 
     def _stop_sending(self) -> None:
         self._sent_close, self.is_flowing = True, False
+        self.hub.flow += 1
 
     def _pong(self, payload: str | bytes) -> None:
         if not self._sent_close:
@@ -282,7 +286,7 @@ class Connection(asyncio.Protocol):
     def _give_up(self) -> None:
         _log.warning("a slow client was dropped: %d bytes wait for it", self._backlog.bytes if self._backlog else 0)
         self._backlog = None
-        transport = self._transport
+        transport = self.transport
         self._stop_sending()
         if transport is not None:
             # Behind what the transport holds; it arrives if the client reads on before the timeout.
@@ -301,14 +305,14 @@ class Connection(asyncio.Protocol):
 
     async def ended(self) -> None:
         """Wait until the transport is gone. One waiter at a time."""
-        if self._transport is not None:
+        if self.transport is not None:
             self._ended = asyncio.get_running_loop().create_future()
             await self._ended
 
     def abort(self) -> None:
         """Cut the connection now."""
-        if self._transport is not None:
-            self._transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
     def _send_close(self, code: int, reason: str) -> None:
         self._send_now(frames.encode(_CLOSE, frames.close_payload(code, reason)))
@@ -343,17 +347,17 @@ class Connection(asyncio.Protocol):
 
     def _hang_up(self) -> None:
         """Close the transport once everything is written, or after the timeout."""
-        if self._transport is None:
+        if self.transport is None:
             return
         if self._backlog is not None:
             self._hanging_up = True
         else:
-            self._transport.close()
+            self.transport.close()
         self._start_timer(_CLOSE_TIMEOUT_S, self.abort)
 
     def _start_timer(self, delay_s: float, call: Callable[..., object], *arguments: object) -> None:
         self._stop_timer()
-        if self._transport is not None:
+        if self.transport is not None:
             self._timer = asyncio.get_running_loop().call_later(delay_s, call, *arguments)
 
     def _stop_timer(self) -> None:
