@@ -17,6 +17,7 @@ from durable_objects.realtime.endpoint import answer_history, answer_rpc, emit, 
 from durable_objects.realtime.gateway import connect
 from durable_objects.realtime.guard import Guards
 from durable_objects.realtime.kept import Keeper
+from durable_objects.realtime.sse import answer_sse
 from durable_objects.realtime.streams import FarTopic, Tokens, run_stream
 from durable_objects.realtime.table_feed import TableWatch
 from durable_objects.realtime.token_keys import Fetch
@@ -28,7 +29,8 @@ __all__ = ["Realtime"]
 _SOCKET_PATHS: Final = frozenset({"/api/realtime", "/v1/realtime", "/realtime"})
 _HISTORY_PATH: Final = "/api/v1/public/realtime/history"
 _RPC_PATH: Final = "/internal/hooks/rpc"
-_PATHS: Final = _SOCKET_PATHS | {_HISTORY_PATH, _RPC_PATH}
+_SSE_PATH: Final = "/api/realtime/sse"
+_PATHS: Final = _SOCKET_PATHS | {_HISTORY_PATH, _RPC_PATH, _SSE_PATH}
 
 
 class Realtime:
@@ -79,6 +81,8 @@ class Realtime:
             return None
         if path == _HISTORY_PATH:
             return await answer_history(request, self._directory, self._guards)
+        if path == _SSE_PATH:
+            return await answer_sse(request, self._directory, self._keeper, self._guards)
         if path == _RPC_PATH:
             return await answer_rpc(request, self._directory)
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -53,7 +53,7 @@ from workers.entrypoints import WorkerEntrypoint
 from workers.request import Request
 from workers.response import Response
 
-__all__ = ["ClientSocket", "RealtimeGateway", "connect"]
+__all__ = ["ClientSocket", "RealtimeGateway", "connect", "seat"]
 
 _MAX_USER_ID = 256
 _GOING_AWAY = 1001
@@ -81,8 +81,28 @@ async def connect(request: Request, directory: Directory, keeper: Keeper, guards
     headers = request.headers
     if headers.get("upgrade", "").lower() != "websocket":
         raise RealtimeError(Code.UPGRADE_REQUIRED, "this is a WebSocket endpoint: send Upgrade: websocket")
-    query = parse_qs(urlsplit(request.url).query)
     offered = [entry.strip() for entry in headers.get("sec-websocket-protocol", "").split(",") if entry.strip()]
+    client, server = WebSocketPair()
+    chosen = choose_subprotocol(offered)
+    await seat((client, server), request, offered, chosen or "", directory, keeper, guards)
+    return Response(None, status=101, headers={"sec-websocket-protocol": chosen} if chosen else None, web_socket=client)
+
+
+async def seat(
+    ends: tuple[WebSocket, WebSocket],
+    request: Request,
+    offered: Sequence[str],
+    subprotocol: str,
+    directory: Directory,
+    keeper: Keeper,
+    guards: Guards,
+) -> ClientSocket:
+    """Admit the client that sent the request, and serve it at the second of `ends`.
+
+    Raises:
+        RealtimeError: Its credentials are refused, or a parameter is wrong.
+    """
+    headers, query = request.headers, parse_qs(urlsplit(request.url).query)
     given = credentials(
         subprotocols=offered,
         keys=(*query.get("apiKey", ()), headers.get("x-aerostack-key")),
@@ -97,16 +117,13 @@ async def connect(request: Request, directory: Directory, keeper: Keeper, guards
     identity = Connection(directory.new_id(), user_id, rights.role, project, rights.claims)
     if guards.is_revoked(identity):
         raise RealtimeError(Code.REVOKED, "access was taken back")
-    client, server = WebSocketPair()
     # A user comes back with a newer token: only what all its tokens have in common tells it apart.
     shown = given.keys if rights.role == "jwt" else (*given.keys, *given.tokens)
     credential = hashlib.sha256("\n".join((rights.role, *shown)).encode("utf-8", "replace")).hexdigest()
     address = "" if user_id or given.tokens else headers.get("cf-connecting-ip") or ""
     known_as = Identity(identity.project, credential, user_id, headers.get("user-agent") or "", address)
     await keeper.restore()
-    chosen = choose_subprotocol(offered)
-    ClientSocket((client, server), directory, identity, keeper, known_as, guards, rights, chosen or "")
-    return Response(None, status=101, headers={"sec-websocket-protocol": chosen} if chosen else None, web_socket=client)
+    return ClientSocket(ends, directory, identity, keeper, known_as, guards, rights, subprotocol)
 
 
 class ClientSocket:
