@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Final, cast
 
 from d1.engine.jsonb import define_jsonb
@@ -134,9 +136,16 @@ def define(connection: sqlite3.Connection, name: str, arguments: range, function
         connection.create_function(name, count, function, deterministic=True)
 
 
+@cache
+def _present() -> frozenset[str]:
+    """Return the names of the functions that the linked SQLite has."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        return frozenset(row[0] for row in connection.execute("SELECT name FROM pragma_function_list"))
+
+
 def define_missing_functions(connection: sqlite3.Connection) -> None:
     """Define the functions that this SQLite does not have."""
-    present = {row[0] for row in connection.execute("SELECT name FROM pragma_function_list")}
+    present = _present()
     for name, (arguments, function) in MISSING_FUNCTIONS.items():
         if name not in present:
             define(connection, name, arguments, function)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from workers.runtime.testing.realtime import RealtimeTestClient
     from workers.runtime.testing.remote import RemoteWorker
     from workers.runtime.testing.report import Figures
+    from workers.runtime.testing.state import ScratchFolder
     from workers.runtime.testing.worker import TestWorker
     from workers.runtime.virtual_time import VirtualTime
 
@@ -28,6 +29,7 @@ except ImportError:  # the fixtures say so when they are used
 _LEFT = "flarelet left running"
 _FIGURES = "flarelet figures"
 _session: pytest.StashKey[Session] = pytest.StashKey()
+_scratch: pytest.StashKey[ScratchFolder] = pytest.StashKey()
 _left: list[tuple[str, str]] = []
 _figures: list[str] = []
 
@@ -112,7 +114,7 @@ def _kit(request: pytest.FixtureRequest) -> Kit:
     config = request.config
     if _session not in config.stash:
         folder = ScratchFolder(request.getfixturevalue("tmp_path_factory").getbasetemp())
-        config.add_cleanup(folder.remove)
+        config.stash[_scratch] = folder
         environment = config.getoption("--flarelet-env") or config.getini("flarelet_env") or None
         config.stash[_session] = Session(folder.make, environment, migrates=bool(config.getini("flarelet_migrations")))
     given = config.getoption("--flarelet-config") or config.getini("flarelet_config")
@@ -216,6 +218,13 @@ else:
         """The one clock of the test: it stands still until `await clock.advance(seconds)` or until everything waits."""
         assert miniflare.clock is not None
         return miniflare.clock
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove the state of all tests."""
+    folder = session.config.stash.get(_scratch, None)
+    if folder is not None:
+        folder.remove()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

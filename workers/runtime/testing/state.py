@@ -22,6 +22,7 @@ from typing import Final
 __all__ = ["ScratchFolder", "StateTemplate"]
 
 _MEMORY: Final = Path("/dev/shm")
+_PREFIX: Final = "flarelet-tests-"
 _ROOM_BYTES: Final = 512 * 1024 * 1024
 
 _SQLITE: Final = ".sqlite"
@@ -32,9 +33,16 @@ class ScratchFolder:
     """Where a test session keeps state: in memory where there is room, because tests wait for every commit."""
 
     def __init__(self, otherwise: Path) -> None:
-        """Use a folder below `otherwise` when the machine has no file system in memory, or a small one."""
+        """Use a folder below `otherwise` when the machine has no file system in memory, or a small one.
+
+        Folders of processes that were killed are removed.
+        """
         in_memory = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM_BYTES
-        self.path = Path(tempfile.mkdtemp(prefix="flarelet-", dir=_MEMORY if in_memory else otherwise))
+        place = _MEMORY if in_memory else otherwise
+        for folder in place.glob(f"{_PREFIX}*"):
+            if not _is_alive(folder.name.removeprefix(_PREFIX).partition("-")[0]):
+                shutil.rmtree(folder, ignore_errors=True)
+        self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=place))
 
     def make(self) -> Path:
         """Return a new folder in it."""
@@ -43,6 +51,16 @@ class ScratchFolder:
     def remove(self) -> None:
         """Delete everything."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:  # somebody else's
+        pass
+    return True
 
 
 class StateTemplate:
