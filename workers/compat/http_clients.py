@@ -120,7 +120,7 @@ def _urllib3_request(
     limit = read_timeout if isinstance(read_timeout, (int, float)) else None
     host = f"[{pool.host}]" if ":" in pool.host and not pool.host.startswith("[") else pool.host
     port = f":{pool.port}" if pool.port else ""
-    pairs: list[tuple[str, str]] = list((headers or {}).items())
+    pairs = list(cast("dict[str, str]", headers or {}).items())
     address = url if "://" in url else f"{pool.scheme}://{host}{port}{url}"
     try:
         response, content = _exchange(method, address, pairs, _bytes(body), limit)

@@ -489,9 +489,12 @@ def to_py(value: Any, /) -> Any:
 
 
 def init_options(init: object, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge a JavaScript options object (dict, Map, attribute dict or None) with keyword arguments; the latter win."""
+    """Merge a JavaScript options object (dict, Map, attribute dict, Python object or None) with keywords, which win."""
     if init is None or isinstance(init, JsNull):
         return dict(given)
     if isinstance(init, Mapping):
         return {**{str(key): value for key, value in cast(Mapping[Any, Any], init).items()}, **given}
+    if isinstance(init, PyObject):
+        members = init.unwrap()
+        return {**{name: getattr(members, name) for name in dir(members) if name[:1] != "_"}, **given}
     raise JsTypeError(f"Incorrect type for the options: {type(init).__name__} is not an object.")

@@ -15,7 +15,16 @@ from typing import Any, Protocol, cast
 from workers.compat.buffers import Uint8Array
 from workers.compat.proxies import JsDict, JsException, JsProxy, JsTypeError, init_options
 
-__all__ = ["ReadableStream", "ReadableStreamDefaultReader", "Through", "Writable", "Writer", "chunk_bytes", "settled"]
+__all__ = [
+    "ReadableStream",
+    "ReadableStreamDefaultReader",
+    "Through",
+    "Writable",
+    "Writer",
+    "chunk_bytes",
+    "settled",
+    "shown",
+]
 
 _LOCKED = "This ReadableStream is currently locked to a reader."
 
@@ -143,7 +152,7 @@ class ReadableStream(JsProxy):
             raise
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        return _Chunks(self, _shown)
+        return _Chunks(self, shown)
 
     def raw_chunks(self) -> AsyncIterator[bytes]:
         """Iterate over the chunks as plain bytes: what the server does when it sends them."""
@@ -213,7 +222,8 @@ class ReadableStream(JsProxy):
         return self.__aiter__()
 
 
-def _shown(chunk: Any) -> Any:
+def shown(chunk: Any) -> Any:
+    """Return a chunk as user code sees it: bytes as a Uint8Array."""
     return Uint8Array(chunk) if type(chunk) is bytes else chunk
 
 
@@ -274,7 +284,7 @@ class ReadableStreamDefaultReader(JsProxy):
     async def read(self) -> JsDict:
         """Return `{done, value}`."""
         try:
-            return JsDict(done=False, value=_shown(await self._held().pull()))
+            return JsDict(done=False, value=shown(await self._held().pull()))
         except StopAsyncIteration:
             return JsDict(done=True, value=None)
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Generator
 from typing import Any
 
 from workers.compat.proxies import JsException, JsProxy, JsTypeError, init_options
-from workers.compat.streams import ReadableStream, chunk_bytes, settled
+from workers.compat.streams import ReadableStream, chunk_bytes, settled, shown
 
 __all__ = [
     "FixedLengthStream",
@@ -248,7 +248,7 @@ class TransformStream(JsProxy):
             if transform is None:
                 controller.enqueue(chunk)
             else:
-                await settled(transform(chunk, controller))
+                await settled(transform(shown(chunk), controller))
             while controller.chunks:
                 yield controller.chunks.popleft()
             if controller.ended:

@@ -248,3 +248,8 @@ async def test_synchronous_clients_suspend_their_handler_only(start: Any, get: A
             assert len(json.loads(held.result())) == 3
     finally:
         await runner.cleanup()
+
+
+async def test_every_part_of_the_api(start: Any, get: Any) -> None:
+    async with start("surface") as url:
+        assert await get(url) == "12 parts"
