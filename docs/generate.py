@@ -142,6 +142,7 @@ CONFIG = {
     "max_sessions_bytes": "what is held of all topics together; those silent longest give way",
     "session_grace_s": "seconds the subscriptions of a cut connection are kept for its return, also over a restart",
     "session_moment_s": "seconds a new connection may subscribe by itself before it is given what was kept for it",
+    "session_overlap_s": "what was said so many seconds before a client vanished is told again; 0 trusts TCP's word",
     "presence_grace_s": "seconds a user stays present whose connection was cut or whose page is reloaded",
     "silence_s": "seconds of silence after which a connection that sends pings counts as cut",
     "jwt": "how tokens of end users are verified, see [realtime](realtime.md#tokens)",

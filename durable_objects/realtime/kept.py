@@ -36,8 +36,6 @@ __all__ = ["Absent", "Keeper", "Member"]
 _SWEEP_S = 10.0
 _MOST_COMPARED = 16
 _ROUND_TRIP_MS = 1_000
-_UNREAD_MS = 100
-"""How long before its end a client's program may have left unread what its machine had acknowledged."""
 
 _log = logging.getLogger(__name__)
 
@@ -126,8 +124,9 @@ class Keeper:
     def _described(self, id: str) -> Mapping[str, object] | None:
         member = self.members.get(id)
         if member is not None:
+            recent_ms = self.directory.clock.now_ms() - _ROUND_TRIP_MS
             topics = {
-                name: Kept(link.spellings, link.state, _position(link.watched_at))
+                name: link.resumed_since(recent_ms) or Kept(link.spellings, link.state, _position(link.watched_at))
                 for name, link in member.links.items()
                 if not link.is_idle
             }
@@ -156,6 +155,7 @@ class Keeper:
         is_taken = member.copied_at_ms > member.heard_at_ms
         if not member.is_restored or is_taken:
             return  # nobody takes it up; it is there for presence, and for what the topics' tails hold
+        self._store.changed(session.id)
         self.end(self.sessions.keep(session))
         for other in list(self._same.get(member.known_as, ())):
             if other.is_restored and not any(link.spellings for link in other.links.values()):
@@ -171,7 +171,8 @@ class Keeper:
             if tail is not None:
                 found[name] = tail
         lost_bytes, was_ended = member.loss()
-        doubtful_ms = now_ms - _UNREAD_MS if was_ended else now_ms + 1
+        overlap_ms = int(self.directory.settings.session_overlap_s * 1_000)
+        doubtful_ms = now_ms - overlap_ms if was_ended and overlap_ms else now_ms + 1
         after = heard_until(
             {tail: links[name].spellings for name, tail in found.items()},
             now,

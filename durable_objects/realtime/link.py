@@ -401,6 +401,7 @@ class Link:
             self._missed()
             told = (), 0
         catching.told(*told)
+        self._told_again()
 
     def _caught_up(self) -> None:
         """Take away what does not stand in between any more."""

@@ -100,6 +100,8 @@ class SessionStore:
         try:
             await self._directory.store().keep_sessions(list(gone), [[id, text] for id, text in rows.items()], alive)
         except Exception:  # a task root: a full disk must not cost the clients their connections
+            if self._is_closed:
+                return  # the objects closed meanwhile, and what waited was written before
             _log.exception("sessions could not be stored: they will not outlive the server")
 
     def _begin(self) -> None:
@@ -117,20 +119,24 @@ class SessionStore:
 
 
 def described(identity: Identity, topics: Mapping[str, Kept]) -> dict[str, Any]:
-    """Return a session as JSON."""
-    kept = {
-        name: [kept.spellings, kept.state, None if kept.heard is None else [kept.heard.epoch, kept.heard.offset]]
-        for name, kept in topics.items()
-    }
-    return {"who": list(identity), "topics": kept}
+    """Return a session as JSON. A topic of a live connection has no end yet."""
+    return {"who": list(identity), "topics": {name: _row(kept) for name, kept in topics.items()}}
+
+
+def _row(kept: Kept) -> list[Any]:
+    heard = None if kept.heard is None else [kept.heard.epoch, kept.heard.offset]
+    return [kept.spellings, kept.state, heard, kept.ended_at_ms]
 
 
 def _session(id: str, row: Mapping[str, Any], alive: Mapping[str, Any] | None, started_ms: int) -> Session:
     alive_ms = int(alive["at"]) if alive else 0
     told = Position(*alive["table"]) if alive and alive["table"] else None
     session = Session(id, Identity(*row["who"]))
-    for name, (spellings, state, heard) in row["topics"].items():
+    for name, (spellings, state, heard, ended_at_ms) in row["topics"].items():
         known = None if heard is None else Position(*heard)
+        if ended_at_ms:  # it was away when that process ended
+            session.topics[name] = Kept(spellings, state, known, None, ended_at_ms)
+            continue
         if known is not None and told is not None and known.epoch == told.epoch and known.offset < told.offset:
             known = told
         session.topics[name] = Kept(spellings, state, known, None, alive_ms, (alive_ms, started_ms))

@@ -103,6 +103,9 @@ class RealtimeSettings:
     """How long the subscriptions of a connection that was cut are kept for its return; 0 keeps none."""
     session_moment_s: float = 0.5
     """How long a new connection may subscribe by itself before it is given what was kept for it."""
+    session_overlap_s: float = 1.0
+    """What was said so shortly before a client vanished is told again when it is back, although its machine had
+    acknowledged it: its program may not have read it. 0 trusts the acknowledgement."""
     presence_grace_s: float = 10.0
     """How long a user whose connection was cut, or whose page is reloaded, stays present."""
     silence_s: float = 70.0
@@ -145,7 +148,7 @@ class RealtimeSettings:
             self._at_least_one(name)
         for name in ("max_sessions", "max_session_topics", "max_session_bytes", "max_sessions_bytes"):
             self._at_least_one(name)
-        for name in ("session_grace_s", "session_moment_s", "presence_grace_s", "silence_s"):
+        for name in ("session_grace_s", "session_moment_s", "session_overlap_s", "presence_grace_s", "silence_s"):
             if not 0 <= getattr(self, name) <= 86_400:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be 0 to 86400")
         if self.history_age_s < 0 or self.history_bytes < 0:

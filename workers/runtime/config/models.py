@@ -294,6 +294,7 @@ class RealtimeSection(BaseModel):
     max_sessions_bytes: int | None = None
     session_grace_s: float | None = None
     session_moment_s: float | None = None
+    session_overlap_s: float | None = None
     presence_grace_s: float | None = None
     silence_s: float | None = None
     jwt: JwtSection | None = None
