@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any, Final
 from d1.engine.connection import Connection
 from d1.engine.failures import explain, is_busy
 from d1.errors import BINDING_COUNT, OUT_OF_MEMORY, Failure
+from d1.rows import Work, estimate_rows
 from d1.sql import Kind, Statement, parse, quote_name
 
 __all__ = ["DatabaseFile", "DatabaseLocked", "Ran", "UnusableFile"]
@@ -78,11 +79,13 @@ class DatabaseFile:
         self.path = path
         self._lock_wait_s = lock_wait_s
         self._must_stop = False
+        self.beat: Callable[[], None] | None = None
+        """Called often while SQLite is at work, to say how far it is."""
         self.is_running = False
         """Whether SQLite is at work. It swallows what a signal handler raises then; call `stop` instead."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = Connection(path, must_stop=lambda: self._must_stop)
+            self._connection = Connection(path, must_stop=self._look_up)
             self._connection.set_busy_timeout(int(lock_wait_s * 1000))
         except OSError as error:
             raise UnusableFile(path, str(error)) from error
@@ -92,6 +95,11 @@ class DatabaseFile:
         self._raw.text_factory = _decode
         if accepts_long_statements:
             self._raw.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _UNLIMITED_BYTES)
+
+    def _look_up(self) -> bool:
+        if self.beat is not None:
+            self.beat()
+        return self._must_stop
 
     def _unusable(self, error: sqlite3.Error) -> Exception:
         if is_busy(error):
@@ -243,6 +251,13 @@ class DatabaseFile:
                 return self._connection.rows(sql, parameters)
         except sqlite3.Error as error:
             raise self._unusable(error) from error
+
+    def rows_of(self, sql: str, ran: Ran) -> tuple[int, int]:
+        """Return the estimated (rows read, rows written) of a statement that has run."""
+        try:
+            return estimate_rows(self._connection.rows, Work(sql, len(ran.rows), ran.changes, ran.is_schema_changed))
+        except sqlite3.Error:  # its tables have gone since
+            return max(len(ran.rows), ran.changes, 1), ran.changes
 
     def size_bytes(self) -> int:
         """Return the size of the database without its free pages."""

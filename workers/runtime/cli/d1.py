@@ -47,8 +47,13 @@ def group() -> None:
 @click.option("--file", "path", type=click.Path(path_type=Path), help="File of SQL to run; - reads standard input.")
 @json_option
 @click.option("-y", "--yes", is_flag=True, hidden=True, expose_value=False)
-def execute(database: str, sql: str | None, path: Path | None, as_json: bool, **options: Any) -> None:
+@click.argument("surplus", nargs=-1, metavar="")
+def execute(
+    database: str, sql: str | None, path: Path | None, as_json: bool, surplus: tuple[str, ...], **options: Any
+) -> None:
     """Run SQL in one transaction: all of it takes effect, or nothing."""
+    if surplus:
+        raise click.UsageError(f'SQL is given as --command "{" ".join(surplus)}", or in a file as --file PATH')
     if (sql is None) == (path is None):
         raise click.UsageError("give either --command or --file")
     with reporting(as_json):
@@ -64,7 +69,7 @@ def execute(database: str, sql: str | None, path: Path | None, as_json: bool, **
             for part, ran in run_all(file, source, parts, "executed"):
                 changes += ran.changes
                 if as_json:
-                    results.append(_result(file, ran))
+                    results.append(_result(file, part, ran))
                 elif ran.columns:
                     shown.append((part, ran))
         if as_json:
@@ -76,7 +81,8 @@ def execute(database: str, sql: str | None, path: Path | None, as_json: bool, **
             click.echo(f"{done} executed on {target.name}, {count_of(changes, 'row')} changed", err=True)
 
 
-def _result(file: DatabaseFile, ran: Ran) -> dict[str, Any]:
+def _result(file: DatabaseFile, part: Part, ran: Ran) -> dict[str, Any]:
+    read, written = file.rows_of(part.sql, ran)
     return {
         "results": read_objects(ran.columns, ran.rows),
         "success": True,
@@ -86,6 +92,8 @@ def _result(file: DatabaseFile, ran: Ran) -> dict[str, Any]:
             "last_row_id": ran.last_row_id,
             "changed_db": ran.changes > 0 or ran.is_schema_changed,
             "size_after": file.size_bytes(),
+            "rows_read": read,
+            "rows_written": written,
         },
     }
 
@@ -105,6 +113,7 @@ def _show_rows(part: Part, ran: Ran, *, is_alone: bool) -> None:
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="File to write; - is standard output.")
 @click.option("--no-schema", is_flag=True, help="Write rows only.")
 @click.option("--no-data", is_flag=True, help="Write tables, indexes, views and triggers only.")
+@click.option("-y", "--skip-confirmation", is_flag=True, hidden=True, expose_value=False)
 @click.option("--table", "tables", multiple=True, help="Write this table (or view) only. Repeatable.")
 def export(
     database: str, output: Path, no_schema: bool, no_data: bool, tables: tuple[str, ...], **options: Any
@@ -118,7 +127,8 @@ def export(
             raise CommandError(f"{target.name} has no local database yet: {target.path} does not exist")
         lines = export_lines(target.path, schema=not no_schema, data=not no_data, tables=tables)
         count, long = _write_lines(lines, output)
-        click.echo(f"{count_of(count, 'statement')} exported from {target.name} to {output}", err=True)
+        shown = "standard output" if str(output) == "-" else str(output)
+        click.echo(f"{count_of(count, 'statement')} exported from {target.name} to {shown}", err=True)
         if long:
             click.echo(
                 f"warning: {count_of(long, 'statement')} exceed D1's limit of 100 kB for large values; "

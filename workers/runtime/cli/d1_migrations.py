@@ -21,6 +21,7 @@ from workers.runtime.cli.d1_target import (
     show_table,
     write_json,
 )
+from workers.runtime.cli.sql_input import Progress
 from workers.runtime.cli.table import cell
 
 __all__ = ["group"]
@@ -61,6 +62,11 @@ def list_(database: str, as_json: bool, **options: Any) -> None:
 
 
 def _state_of_migrations(target: Target) -> tuple[list[dict[str, Any]], list[str]]:
+    if not target.migrations_folder.is_dir():
+        raise CommandError(
+            f"there is no migrations folder {target.migrations_folder}; "
+            f'"flarelet d1 migrations create {target.entry.binding} NAME" makes it with a first migration'
+        )
     known = migrations.names(target.migrations_folder, target.migrations_pattern)
     done: list[dict[str, Any]] = []
     if target.path.is_file():
@@ -99,13 +105,18 @@ def apply(database: str, as_json: bool, yes: bool, **options: Any) -> None:
 def _apply(target: Target, pending: list[str], as_json: bool) -> None:
     done: list[str] = []
     failed: str | None = None
+    progress = Progress("applied", None, "migration")
     try:
         with target.open() as file:
-            done.extend(migrations.migrate(file, target.migrations_folder, pending, target.entry.migrations_table))
+            file.beat = progress.beat
+            for name in migrations.migrate(file, target.migrations_folder, pending, target.entry.migrations_table):
+                done.append(name)
+                progress.step(len(done), 0)
     except MigrationFailed as failure:
         failed = failure.name
         raise _with_details(failure) from failure
     finally:
+        progress.clear()
         if not as_json:
             show_table(["name", "status"], [[cell(name), _status(name, done, failed)] for name in pending])
     if as_json:

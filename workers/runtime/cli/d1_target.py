@@ -7,9 +7,10 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, TypeVar
@@ -29,6 +30,7 @@ __all__ = [
     "CommandError",
     "Target",
     "count_of",
+    "did_you_mean",
     "find",
     "json_option",
     "on_database",
@@ -140,9 +142,10 @@ def find(database: str, options: dict[str, Any]) -> Target:
         known = ", ".join(
             entry.binding + (f" ({entry.database_name})" if entry.database_name else "") for entry in entries
         )
+        names = [name for entry in entries for name in (entry.binding, entry.database_name) if name]
         raise CommandError(
             f"couldn't find a D1 database with the name or binding '{database}' in {project.path.name}; "
-            f"configured: {known or 'none'}"
+            f"{did_you_mean(database, names)}configured: {known or 'none'}"
         )
     persist_to: Path | None = options["persist_to"]
     state = (persist_to or project.directory / ".wrangler" / "state") / "v3"
@@ -150,11 +153,19 @@ def find(database: str, options: dict[str, Any]) -> Target:
     return Target(project, entry, path, state, options["busy_timeout"])
 
 
+def did_you_mean(given: str, names: Iterable[str]) -> str:
+    """Return a question that names the nearest of some names, with a space after it; empty when none is near."""
+    by_lower = {name.lower(): name for name in names}
+    near = get_close_matches(given.lower(), by_lower, 1, 0.6)
+    return f'did you mean "{by_lower[near[0]]}"? ' if near else ""
+
+
 def on_database(command: Command) -> Command:
     """Give a command the argument and the options that say which database it works on."""
     for decorate in (
         click.option("--remote", is_flag=True, hidden=True),
         click.option("--local", is_flag=True, hidden=True, expose_value=False),
+        click.option("--preview", is_flag=True, hidden=True, expose_value=False),
         click.option(
             "--busy-timeout",
             type=click.FloatRange(0, 3600),

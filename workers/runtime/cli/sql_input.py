@@ -15,7 +15,7 @@ import click
 from d1.errors import Failure
 from d1.file import DatabaseFile, Ran
 from d1.script import Part, ScriptError, read, without_transaction
-from workers.runtime.cli.d1_target import CommandError
+from workers.runtime.cli.d1_target import CommandError, count_of, did_you_mean
 
 __all__ = ["Progress", "Source", "from_file", "run_all", "shortened"]
 
@@ -28,18 +28,26 @@ _SQLITE_FILE: Final = b"SQLite format 3\0"
 class Progress:
     """A line on stderr that says how far a long file is; nothing when stderr is not a terminal."""
 
-    def __init__(self, label: str, total: int | None) -> None:
-        self._label, self._total = label, total
+    def __init__(self, label: str, total: int | None, noun: str = "statement") -> None:
+        self._label, self._total, self._noun = label, total, noun
         self._is_shown = sys.stderr.isatty()
         self._next = monotonic() + _PROGRESS_S
         self._has_written = False
+        self._count, self._done, self._since = 0, 0, monotonic()
 
     def step(self, count: int, done: int) -> None:
         """Say that `count` statements are through, and `done` of the total size."""
-        if self._is_shown and monotonic() >= self._next:
-            self._next = monotonic() + _PROGRESS_S
-            share = f" ({min(99, 100 * done // self._total)} %)" if self._total else ""
-            click.echo(f"\r{self._label} {count:,} statements{share}\x1b[K", err=True, nl=False)
+        self._count, self._done, self._since = count, done, monotonic()
+        self.beat()
+
+    def beat(self) -> None:
+        """Say the same again, with how long the statement that is running has taken so far."""
+        now = monotonic()
+        if self._is_shown and now >= self._next:
+            self._next = now + _PROGRESS_S
+            share = f" ({min(99, 100 * self._done // self._total)} %)" if self._total else ""
+            running = f", the next one is running for {now - self._since:.0f} s" if now - self._since > 1 else ""
+            click.echo(f"\r{self._label} {count_of(self._count, self._noun)}{share}{running}\x1b[K", err=True, nl=False)
             self._has_written = True
 
     def clear(self) -> None:
@@ -78,7 +86,8 @@ def from_file(path: Path) -> Source:
             head = file.read(len(_SQLITE_FILE))
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise CommandError(f"{path} cannot be read: {error.strerror}") from error
+        near = did_you_mean(path.name, (other.name for other in path.parent.glob("*.sql")))
+        raise CommandError(f"{path} cannot be read: {error.strerror}{f'; {near.strip()}' if near else ''}") from error
     if head == _SQLITE_FILE:
         raise CommandError(f"{path} is an SQLite database file, not SQL text; write its contents as SQL first")
     return Source(str(path), _chunks(path), size)
@@ -117,15 +126,17 @@ def run_all(
         CommandError: One failed; the text and the details name it.
     """
     progress = Progress(label, source.size)
+    file.beat = progress.beat
     try:
         for number, part in enumerate(parts, 1):
             try:
                 ran = file.run(part.sql)
             except Failure as failure:
-                raise _failed(source.name, number, part, _with_hint(failure.reason), outcome()) from failure
+                raise _failed(source.name, number, part, _with_hint(failure.reason, label), outcome()) from failure
             progress.step(number, part.end)
             yield part, ran
     finally:
+        file.beat = None
         progress.clear()
 
 
@@ -140,8 +151,12 @@ def _failed(source: str | None, number: int, part: Part, reason: str, outcome: s
     )
 
 
-def _with_hint(reason: str) -> str:
-    return f'{reason} ("flarelet d1 import" has no such limit)' if reason.startswith("statement too long") else reason
+def _with_hint(reason: str, label: str) -> str:
+    if reason.startswith("statement too long"):
+        return f'{reason} ("flarelet d1 import" has no such limit)'
+    if label == "imported" and " already exists" in reason:
+        return f"{reason} (import into an empty database, or rows only: flarelet d1 export --no-schema)"
+    return reason
 
 
 def shortened(sql: str) -> str:
