@@ -29,7 +29,9 @@ _ENDS_IN_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9a-fA-F]*)\.?\Z").searc
 
 
 def _encoder(unsafe: str) -> Callable[[str], str]:
-    pattern = re.compile("[\0-\x1f\x7f-\U0010ffff" + re.escape(unsafe) + "]")
+    # By what stays as it is: a class that names ranges up to U+10FFFF takes 12 ms to compile.
+    safe = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) not in unsafe)
+    pattern = re.compile(f"[^{re.escape(safe)}]")
 
     def replacement(match: re.Match[str]) -> str:
         return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "replace"))

@@ -15,11 +15,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
-from d1.engine import CaptureBounds, LogBounds
 from durable_objects.clock import Clock, SystemClock
-from durable_objects.host import Host
-from durable_objects.namespace import DurableObjectNamespace
-from durable_objects.realtime.core.settings import BUILT_IN_CLASS, RealtimeSettings, TopicClass
 from workers.compat import ambient, web
 from workers.request import Request
 from workers.response import Response
@@ -34,6 +30,8 @@ from workers.runtime.resources import Resources, StateError
 from workers.runtime.worker import Worker
 
 if TYPE_CHECKING:
+    from durable_objects.host import Host
+    from durable_objects.namespace import DurableObjectNamespace
     from durable_objects.realtime.binding import Realtime
 
 __all__ = ["App", "StateError", "StateInUse"]
@@ -81,7 +79,8 @@ class App:
         self._isolate: Isolate
         self._dispatcher: Dispatcher
         self._answer: Callable[[web.Request], Awaitable[web.Response]]
-        self._host: Host
+        self._random: Random
+        self._host: Host | None = None
 
     @classmethod
     @asynccontextmanager
@@ -143,7 +142,8 @@ class App:
         resources = self._resources = Resources(self.state, self._own_clock, self._executor)
         if project.main is None and self._realtime_section is None and not _has_files(project):
             raise project.error("main", 'is required: the Worker\'s main module, for example "src/entry.py"')
-        host = self._host = Host(self.state / "do", clock=self._own_clock, random=random)
+        self._random = random
+        host = self.host if self._realtime_section is not None or any(map(_has_objects, projects)) else None
         workers = self._workers = [
             Worker(one, self._tasks, outbound, self._after if one is project else None) for one in projects
         ]
@@ -156,7 +156,7 @@ class App:
         stack.callback(self.deadlines.close)
         stack.push_async_callback(resources.close)
         stack.push_async_callback(self._drain)
-        stack.push_async_callback(host.close)
+        stack.push_async_callback(self._close_host)
         callees = {worker.project.name: worker.callee for worker in workers}
         for worker in workers:
             version = bindings.version_metadata(worker.project, self._clock, random)
@@ -176,7 +176,12 @@ class App:
         self._dispatcher, self._answer = primary.dispatcher, primary.respond
         if primary.isolate.module is not None and not self._dispatcher.has_fetch and self._realtime is None:
             self.warnings.append(f"{project.settings.main} exports no Default class with fetch and no on_fetch")
-        await host.start()
+        if self._host is not None:
+            await self._host.start()
+
+    async def _close_host(self) -> None:
+        if self._host is not None:
+            await self._host.close()
 
     def _add_realtime(self, stack: AsyncExitStack, random: Random) -> None:
         section = self._realtime_section
@@ -203,7 +208,9 @@ class App:
             await worker.drain(self.patience_s)
 
     def _open_realtime(self, section: RealtimeSection, random: Random) -> Realtime:
+        from d1.engine import CaptureBounds, LogBounds
         from durable_objects.realtime.binding import Realtime
+        from durable_objects.realtime.core.settings import RealtimeSettings, TopicClass
 
         feed = None
         if section.database is not None:
@@ -249,6 +256,7 @@ class App:
 
     def _topic_namespaces(self, section: RealtimeSection) -> dict[str, DurableObjectNamespace]:
         """Return a namespace for every class a topic may run, the built-in one among them."""
+        from durable_objects.realtime.core.settings import BUILT_IN_CLASS
         from durable_objects.realtime.topic_object import TopicObject
 
         ambient, module = self._isolate.ambient, self._isolate.module
@@ -262,7 +270,7 @@ class App:
                 raise self.project.error(key, f'"{topic.class_name}" is not a subclass of durable_objects.TopicObject')
             classes[topic.class_name] = found
         return {
-            name: bindings.object_namespace(self.project, self._host, ambient, found, name)
+            name: bindings.object_namespace(self.project, self.host, ambient, found, name)
             for name, found in classes.items()
         }
 
@@ -301,7 +309,8 @@ class App:
         """Commit and stop every Durable Object; their sockets are closed with `code`."""
         if self._realtime is not None:
             await self._realtime.remember()
-        await self._host.close(code)
+        if self._host is not None:
+            await self._host.close(code)
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -310,7 +319,7 @@ class App:
 
     def is_topic(self, cls: type) -> bool:
         """Whether objects of a class are topics of realtime."""
-        return self._realtime is not None and any(base.__name__ == BUILT_IN_CLASS for base in cls.__mro__)
+        return self._realtime is not None and any(base.__name__ == "TopicObject" for base in cls.__mro__)
 
     @property
     def resources(self) -> Resources:
@@ -319,7 +328,11 @@ class App:
 
     @property
     def host(self) -> Host:
-        """Where Durable Objects live."""
+        """Where Durable Objects live; made when somebody needs it."""
+        if self._host is None:
+            from durable_objects.host import Host  # imports all that storage needs
+
+            self._host = Host(self.state / "do", clock=self._own_clock, random=self._random)
         return self._host
 
     def is_source(self, path: str) -> bool:
@@ -356,6 +369,11 @@ def _check(projects: Sequence[Project]) -> None:
         first = known.setdefault(project.name, project)
         if first is not project:
             raise project.error("name", f'"{project.name}" is also the name of the Worker in {first.path}')
+
+
+def _has_objects(project: Project) -> bool:
+    settings = project.settings
+    return bool(settings.durable_objects.bindings or settings.workflows or settings.worker_loaders)
 
 
 def _has_files(project: Project) -> bool:

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
 from types import ModuleType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from durable_objects.clock import Clock
-from durable_objects.host import Host, ObjectClass
-from durable_objects.namespace import DurableObjectNamespace
 from workers.compat.ambient import Ambient
 from workers.compat.proxies import JsDict, JsException
 from workers.entrypoints import DurableObject
 from workers.runtime.config.load import Project
 from workers.runtime.config.models import Environment, KnownBinding
 from workers.runtime.loader import exported_classes
+
+if TYPE_CHECKING:
+    from durable_objects.host import Host
+    from durable_objects.namespace import DurableObjectNamespace
 
 __all__ = [
     "Home",
@@ -187,6 +189,8 @@ def object_namespace(
     project: Project, host: Host, ambient: Ambient, cls: type[Any], name: str
 ) -> DurableObjectNamespace:
     """Return the namespace of a class under its own key, `<worker>-<Class>`."""
+    from durable_objects.host import ObjectClass
+
     spec = ObjectClass(
         unique_key=f"{project.name}-{name}",
         cls=cls,
@@ -197,8 +201,10 @@ def object_namespace(
     return host.namespace(spec)
 
 
-def namespaces(home: Home, host: Host, homes: Mapping[str, Home]) -> tuple[dict[str, object], list[str]]:
+def namespaces(home: Home, host: Host | None, homes: Mapping[str, Home]) -> tuple[dict[str, object], list[str]]:
     """Return the Durable Object bindings of a Worker, and warnings about them; `homes` are all Workers by name.
+
+    There may be no host where no configuration has objects.
 
     Raises:
         ConfigError: A binding names a class that its Worker's main module does not have.
@@ -214,6 +220,7 @@ def namespaces(home: Home, host: Host, homes: Mapping[str, Home]) -> tuple[dict[
             stand_in = found[binding.name] = Unavailable(binding.name, "Durable Object", why)
             warnings.append(f"{project.path.name}: {stand_in}; name its configuration too, with another -c")
             continue
+        assert host is not None  # there is one where a configuration has objects
         cls = find_class(owner.project, owner.module, f"durable_objects.bindings.{number}.class_name", class_name)
         found[binding.name] = object_namespace(owner.project, host, owner.ambient, cls, class_name)
         if storage_kind(owner.project, class_name) is None:

@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
-from d1.database import D1Database
-from d1.engine import Engine
-from d1.limits import PLANS
 from durable_objects.clock import Clock, SystemClock
 from durable_objects.ids import IdFactory
-from workers.runtime.change_feed import ChangeFeed
 from workers.runtime.config.load import Project
 from workers.runtime.config.models import D1Database as D1Entry
 from workers.runtime.config.models import RateLimit
 
 if TYPE_CHECKING:
+    from d1.database import D1Database
+    from workers.runtime.change_feed import ChangeFeed
     from workers.runtime.kv.store import KvStore
     from workers.runtime.ratelimit import Windows
 
@@ -110,6 +108,11 @@ class Resources:
             store.close()
 
     def _database(self, project: Project, entry: D1Entry) -> tuple[D1Database, ChangeFeed]:
+        from d1.database import D1Database  # a fifth of the start, for those who have a database
+        from d1.engine import Engine
+        from d1.limits import PLANS
+        from workers.runtime.change_feed import ChangeFeed
+
         local_id, binding = entry.local_id, entry.binding
         if local_id in self._databases:
             return self._databases[local_id]

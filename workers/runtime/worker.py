@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING
 
 from durable_objects.clock import Clock
-from durable_objects.host import Host
 from workers.compat import web
 from workers.runtime import bindings
 from workers.runtime.bindings import Home
@@ -19,6 +18,7 @@ from workers.runtime.loader import ModuleSpace
 from workers.runtime.services import Callee, Link, ServiceBinding
 
 if TYPE_CHECKING:
+    from durable_objects.host import Host
     from workers.runtime.assets.server import AssetServer
     from workers.runtime.worker_loader import WorkerLoader
 
@@ -87,7 +87,7 @@ class Worker:
         self.callee.front = self.assets.route
         return {settings.binding: binding} if settings.binding is not None else {}
 
-    def connect(self, host: Host, homes: Mapping[str, Home], callees: Mapping[str, Callee]) -> list[str]:
+    def connect(self, host: Host | None, homes: Mapping[str, Home], callees: Mapping[str, Callee]) -> list[str]:
         """Bind what needs the classes of loaded Workers; return lines of warning.
 
         Raises:

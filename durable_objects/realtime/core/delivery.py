@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from durable_objects.realtime.core.protocol import dumps, loads
+from durable_objects.realtime.core.json_text import dumps, loads
 
 __all__ = [
     "KINDS",

@@ -9,13 +9,13 @@ Only `event`, `db_change`, `chat_message` and `subscribed` carry `topic`: some p
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from durable_objects.realtime.core.codes import Code, Malformed, RealtimeError
+from durable_objects.realtime.core.json_text import dumps, dumps_ascii, loads
 
 __all__ = [
     "MODELS",
@@ -52,7 +52,6 @@ __all__ = [
 ]
 
 _PONG = '{"type":"pong"}'
-_HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 PublishId = Annotated[str, Field(min_length=1, max_length=128)]
@@ -213,46 +212,6 @@ def decode(text: str, *, max_bytes: int, models: Mapping[str, type[Frame]] = MOD
         raise _bad_field(cast(str, kind), fields, error) from error
 
 
-def loads(text: str) -> Any:
-    """Parse JSON strictly: no NaN or Infinity, no nesting beyond what the parser can follow.
-
-    Raises:
-        ValueError: `text` is not JSON.
-    """
-    try:
-        return _parse(text)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-
-
-def dumps(value: object) -> str:
-    """Write compact JSON that can always be encoded as UTF-8.
-
-    Raises:
-        ValueError: A float is not finite, or the value is nested too deeply.
-        TypeError: Something in it has no JSON form.
-    """
-    try:
-        text = _encode(value)
-    except RecursionError as error:
-        raise ValueError("value is nested too deeply") from error
-    if not text.isascii() and _HALF_SURROGATE.search(text):
-        text = _encode_ascii(value)
-    return text
-
-
-def dumps_ascii(value: object) -> str:
-    """Write compact JSON of ASCII characters only, whose length is its size in bytes.
-
-    Raises:
-        ValueError: A float is not finite, or the value is nested too deeply.
-    """
-    try:
-        return _encode_ascii(value)
-    except RecursionError as error:
-        raise ValueError("value is nested too deeply") from error
-
-
 def addressed(kind: str, spelling: str, rest: str) -> str:
     """Join a frame: its type, the subscriber's own spelling of the topic, and the rest that all receivers share."""
     return f'{{"type":"{kind}","topic":{dumps(spelling)}{rest}'
@@ -341,16 +300,6 @@ def about(error: RealtimeError, *, frame: str, channel: str | None = None, id: s
     return Malformed(
         error.code, error.message, field=error.field, frame=frame, channel=channel, publish_id=id, more=error.more
     )
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is not JSON")
-
-
-# Made once: json.dumps and json.loads make new ones for every call with options.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-_encode_ascii = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_parse = json.JSONDecoder(parse_constant=_no_constant).decode
 
 
 def _bad_field(kind: str, fields: Mapping[str, Any], error: ValidationError) -> Malformed:
