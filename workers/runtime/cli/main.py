@@ -203,6 +203,25 @@ def d1() -> None:
     """Work with the D1 databases on this machine, which wrangler uses too."""
 
 
+class _KvGroup(click.Group):
+    """Imports its commands when one is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from workers.runtime.cli.kv import group
+
+        return group.list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        from workers.runtime.cli.kv import group
+
+        return group.get_command(ctx, cmd_name)
+
+
+@cli.group(cls=_KvGroup)
+def kv() -> None:
+    """Work with the KV namespaces on this machine, which wrangler uses too."""
+
+
 def main() -> None:
     """Run the command line."""
     cli()
