@@ -8,14 +8,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from durable_objects.alarms import AlarmInvocationInfo, Alarms
+from durable_objects.crossing import cross
+from durable_objects.errors import ObjectReset
 from durable_objects.hibernation import Hibernation
 from durable_objects.ids import DurableObjectId
 from durable_objects.instance import Instance, Surroundings
 from durable_objects.methods import call_fetch, positional_limit, reach
+from durable_objects.rpc import fail
 from durable_objects.state import ObjectClass
 from durable_objects.usage import ObjectSnapshot, Usage
 from workers.request import Request
@@ -33,6 +37,11 @@ class Keeper(Surroundings, Protocol):
     def retire(self, actor: Actor) -> None:
         """The actor holds nothing any more; a new one may take its place."""
         ...
+
+
+def _refusal(error: Exception | None) -> Callable[[Any, asyncio.Future[Any]], None]:
+    """Answer calls of what an instance that is gone handed out."""
+    return lambda _work, future: fail(future, cross(error or ObjectReset()))
 
 
 class Actor:
@@ -64,6 +73,9 @@ class Actor:
             if instance.target is not None:
                 self.host.observer.object_stopped(self.spec.unique_key, str(self.id), reason)
                 self.host.observer.object_used(self.snapshot())
+            instance.target = None  # a stub may hold the instance for long, but not the memory of the object
+            instance.outlet.retire(_refusal(instance.file.dead))
+            self.hibernation.sleep()
             if self.hibernation.is_blank:
                 self.host.retire(self)
 

@@ -152,13 +152,13 @@ class OutputGate:
 
 
 class Outlet(OutputGate):
-    """The output gate of an instance as its `accept()`ed sockets know it: their events become turns of the object.
+    """What outlives a turn of an instance and still belongs to it: its `accept()`ed sockets, timers, and stubs.
 
-    `call(work, future)` runs a call of something the object handed out, `dispatch(event)` an event; `rest()` is told
-    when a socket closed.
+    `dispatch(event)` runs an event of a socket as a turn, `call(work, future)` a call of something the object handed
+    out; `rest()` is told when a socket closed or the last timer rang.
     """
 
-    __slots__ = ("_dispatch", "_rest", "accepted", "call", "exports")
+    __slots__ = ("_dispatch", "_rest", "accepted", "call", "exports", "timers")
 
     def __init__(
         self,
@@ -169,9 +169,11 @@ class Outlet(OutputGate):
         super().__init__()
         self._dispatch = dispatch
         self.call = call
+        self.accepted: set[WebSocket] = set()
         self.exports = 0
         """Functions and targets of the object that others hold stubs of."""
-        self.accepted: set[WebSocket] = set()
+        self.timers: set[asyncio.TimerHandle] = set()
+        """Timers of JavaScript's that are set: they keep the object in memory and end with it."""
         self._rest = rest
 
     def dispatch(self, event: Callable[[], object], /) -> None:
@@ -186,6 +188,31 @@ class Outlet(OutputGate):
         """Note that an accepted socket is closed."""
         self.accepted.discard(ws)
         self._rest()
+
+    def started(self, timer: asyncio.TimerHandle) -> None:
+        """Note that a timer is set."""
+        self.timers.add(timer)
+
+    def stopped(self, timer: asyncio.TimerHandle) -> None:
+        """Note that a timer rang or was cleared."""
+        self.timers.discard(timer)
+        if not self.timers:
+            self._rest()
+
+    def retire(self, refuse: Callable[[Callable[[], object], asyncio.Future[Any]], None]) -> None:
+        """The instance is gone: stop its timers and let go of it; sockets that hibernate still refer to this outlet.
+
+        `refuse(work, future)` answers what is still called.
+        """
+        for timer in self.timers:
+            timer.cancel()
+        self.timers.clear()
+        self._dispatch = self._rest = _nothing
+        self.call = refuse
+
+
+def _nothing(*_args: Any) -> None:
+    """Stand in for an instance that is gone."""
 
 
 def as_coroutine(result: object) -> Coroutine[Any, Any, Any]:

@@ -106,6 +106,13 @@ class Hibernation:
         self._owner = owner
         self._lists.clear()
 
+    def sleep(self) -> None:
+        """The instance is gone: let go of what it held, its ad-hoc attributes on sockets among them."""
+        self._owner = None
+        self._lists.clear()
+        for socket in self._sockets:
+            socket.ws.forget()
+
     def accept(self, ws: object, tags: object) -> None:
         """Take over one end for this object.
 

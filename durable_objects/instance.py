@@ -122,7 +122,9 @@ class Instance:
         self.broken: Exception | None = None
         self.gate = InputGate()
         self.outlet = Outlet(
-            lambda event: self.submit("event", lambda _target: event(), None), self.rest, self._call_exported
+            lambda event: self.submit("event", lambda _target: event(), None),
+            self.rest,
+            lambda work, future: self.submit("rpc", lambda _target: work(), future),
         )
         self.file = ObjectFile(
             actor.path, actor.host.open_files, lambda: not (self._active or self.outlet.held), actor.usage
@@ -144,6 +146,7 @@ class Instance:
         self._background = 0
         self._idle_since = self._busy_since = self.awake_since = self._loop.time()
         self._eviction: asyncio.TimerHandle | None = None
+        self._limit_s: float | None = None
         self._commit_planned = False
         self._alarm_ms: int | None = None
 
@@ -166,13 +169,6 @@ class Instance:
         self.usage.begun(kind)
         self._busy()
         self._spawn(self._turn(kind, work, future))
-
-    def _call_exported(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
-        """Start a call of a function or target that this instance handed out."""
-        if self.file.dead is not None:
-            self._refuse(future, cross(self.file.dead))
-        else:
-            self.submit("rpc", lambda _target: work(), future)
 
     def _busy(self) -> None:
         if not self._active:
@@ -396,6 +392,7 @@ class Instance:
             ws.drop()
         self.actor.hibernation.drop_all()
         self.actor.ended(self, str(self.broken))
+        self.broken.__traceback__ = None  # its frames hold the memory of the object
 
     def _shut(self, reason: Exception) -> None:
         """Roll back, close the file and stop the tasks other than the running one."""
@@ -416,6 +413,7 @@ class Instance:
         self._idle_since = now_s = self._loop.time()
         self.usage.busy_s += now_s - self._busy_since
         self._busy_since = now_s
+        self._limit_s = None
         if self._eviction is None:
             self._eviction = self._loop.call_later(self.actor.host.eviction.hibernatable_s, self._maybe_evict)
 
@@ -427,6 +425,8 @@ class Instance:
             return "accepted sockets"
         if self._background:
             return "waitUntil"
+        if self.outlet.timers:
+            return "timers"
         if self.outlet.exports:
             return "stubs of its functions"
         return "uncommitted writes" if self.outlet.held else None
@@ -436,19 +436,21 @@ class Instance:
         if self.broken is not None:
             return
         obstacle = self.obstacle()
-        if obstacle is not None:
+        if obstacle is not None and self._limit_s is None:
             self.usage.obstructed(obstacle)
             self.actor.host.observer.kept_awake(self.actor.spec.unique_key, str(self.actor.id), obstacle)
         if self._active or self.outlet.accepted:
             return  # the next `rest` plans again
         times = self.actor.host.eviction
-        limit_s = times.hibernatable_s
-        if self._background or self.outlet.exports:
+        if obstacle is None:
+            self._limit_s = times.hibernatable_s
+        elif self._limit_s is None:
             # DIFFERS(busy-eviction): the work is cancelled when the time is over.
-            limit_s = self.actor.host.random.uniform(*times.other_s)
-        remaining_s = self._idle_since + limit_s - self._loop.time()
+            self._limit_s = self.actor.host.random.uniform(*times.other_s)
+        remaining_s = self._idle_since + self._limit_s - self._loop.time()
         if remaining_s > 0.001 or not self.evict():
-            self._eviction = self._loop.call_later(max(remaining_s, 0.001), self._maybe_evict)
+            look_again_s = min(max(remaining_s, 0.001), times.hibernatable_s or 0.001)  # what keeps it may end before
+            self._eviction = self._loop.call_later(look_again_s, self._maybe_evict)
 
     def evict(self) -> bool:
         """Drop an idle instance, keeping committed data and hibernatable sockets; say whether it was idle."""

@@ -43,7 +43,7 @@ from workers.formdata import FormData
 from workers.request import Request
 from workers.response import FetchResponse, Response
 
-__all__ = ["Link", "Member", "RpcPromise", "TargetStub", "clone", "cross", "send"]
+__all__ = ["Link", "Member", "RpcPromise", "TargetStub", "clone", "cross", "fail", "send"]
 
 _ATOMS = frozenset({str, int, bool, type(None)})
 _BY_REFERENCE = (Request, FetchResponse, Blob, FormData)
@@ -80,10 +80,11 @@ def send(begin: Callable[[asyncio.Future[Any]], None]) -> asyncio.Future[Any]:
 
 def _lose(future: asyncio.Future[Any]) -> None:
     """The call was never sent: the writes it waited for were not committed."""
-    _fail(future, ObjectReset("The calling Durable Object was reset before this call was sent."))
+    fail(future, ObjectReset("The calling Durable Object was reset before this call was sent."))
 
 
-def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
+def fail(future: asyncio.Future[Any], error: BaseException) -> None:
+    """End a call with an error, unless it has ended."""
     if not future.done():
         future.set_exception(error)
         future.exception()  # read once, so that a call nobody awaits is no complaint
@@ -99,7 +100,7 @@ def _pass_on(source: asyncio.Future[Any], future: asyncio.Future[Any]) -> None:
     if error is None:
         future.set_result(source.result())
     else:
-        _fail(future, error)
+        fail(future, error)
 
 
 def _copied(args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
@@ -178,7 +179,7 @@ class _Pipe:
             try:
                 _ask_value(self._source.result(), path, args, future)
             except Exception as error:  # the task root of a call: its caller gets the error
-                _fail(future, error)
+                fail(future, error)
 
         if self._source.done() and not self._waiting:
             self._answer(ask, future)
@@ -244,7 +245,7 @@ async def _settle(awaitable: Any, future: asyncio.Future[Any]) -> None:
     try:
         result = await awaitable
     except Exception as error:  # the task root of a call: its caller gets the error
-        _fail(future, error)
+        fail(future, error)
     else:
         if not future.done():
             future.set_result(result)
@@ -308,7 +309,7 @@ async def _run(work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
         result = work()
         answer = clone(await result if inspect.isawaitable(result) else result)
     except Exception as error:  # a task root: the caller gets the error
-        _fail(future, cross(error, remote=True))
+        fail(future, cross(error, remote=True))
     else:
         if not future.done():
             future.set_result(answer)

@@ -373,6 +373,11 @@ class WebSocket(JsProxy):
             self._lost = True
             self._peer._sink.closed(1006, "", False)
 
+    def forget(self) -> None:
+        """Drop what code of an instance that is gone has left on this end: ad-hoc attributes and listeners."""
+        vars(self).clear()
+        self._functions = None
+
     def reborn(self, owner: Owner | None) -> WebSocket:
         """Return a new object for the same connection, without ad-hoc attributes, for a woken instance."""
         fresh = WebSocket.__new__(WebSocket)

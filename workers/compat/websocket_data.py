@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import TimerHandle
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -46,6 +47,14 @@ class Owner(Protocol):
 
     def detach(self, ws: Any) -> None:
         """Note that an accepted socket is closed."""
+        ...
+
+    def started(self, timer: TimerHandle) -> None:
+        """Note a timer that the object has set: it keeps the object in memory and dies with it."""
+        ...
+
+    def stopped(self, timer: TimerHandle) -> None:
+        """Note that a timer rang or was cleared."""
         ...
 
 

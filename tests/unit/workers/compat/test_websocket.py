@@ -41,6 +41,9 @@ class Gate:
     def detach(self, ws: Any) -> None:
         self.accepted.discard(ws)
 
+    def started(self, timer: Any) -> None: ...
+    def stopped(self, timer: Any) -> None: ...
+
     def open(self) -> None:
         self.held = False
         for release in self.waiting:
