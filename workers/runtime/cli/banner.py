@@ -55,6 +55,13 @@ def _bindings(project: Project) -> list[str]:
     settings = project.settings
     shown = [f"{entry.binding} (D1 {entry.database_name or entry.local_id})" for entry in settings.d1_databases]
     shown += [f"{entry.name} (Durable Object {entry.class_name})" for entry in settings.durable_objects.bindings]
+    shown += [f"{entry.binding} (KV)" for entry in settings.kv_namespaces]
+    if settings.assets is not None and settings.assets.directory is not None:
+        name = settings.assets.binding or "static files"
+        shown.append(f"{name} (files of {settings.assets.directory})")
+    shown += [f"{entry.binding} (Worker {entry.service})" for entry in settings.services]
+    shown += [f"{entry.name} (rate limit)" for entry in settings.ratelimits]
+    shown += [f"{entry.binding} (Worker loader)" for entry in settings.worker_loaders]
     shown += [f"{name} (var)" for name in settings.vars if name not in project.dev_vars]
     shown += [f"{name} (secret)" for name in project.dev_vars]
     return shown
