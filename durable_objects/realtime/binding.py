@@ -9,14 +9,14 @@ from typing import Any, Final, Literal
 from d1.changes import Commit
 from durable_objects.clock import Clock, SystemClock
 from durable_objects.realtime.core.codes import Code, RealtimeError
-from durable_objects.realtime.core.protocol import dumps
 from durable_objects.realtime.core.settings import RealtimeSettings
 from durable_objects.realtime.core.token_stream import StreamOptions
 from durable_objects.realtime.directory import Directory
-from durable_objects.realtime.endpoint import answer_history, answer_rpc, emit, error_body
+from durable_objects.realtime.endpoint import answer_history, answer_rpc, error_body
 from durable_objects.realtime.gateway import connect
 from durable_objects.realtime.guard import Guards
 from durable_objects.realtime.kept import Keeper
+from durable_objects.realtime.server_api import emit, publish
 from durable_objects.realtime.sse import answer_sse
 from durable_objects.realtime.streams import FarTopic, Tokens, run_stream
 from durable_objects.realtime.table_feed import TableWatch
@@ -84,7 +84,7 @@ class Realtime:
         if path == _SSE_PATH:
             return await answer_sse(request, self._directory, self._keeper, self._guards)
         if path == _RPC_PATH:
-            return await answer_rpc(request, self._directory)
+            return await answer_rpc(request, self._directory, self._guards)
         try:
             return await connect(request, self._directory, self._keeper, self._guards)
         except RealtimeError as error:
@@ -106,17 +106,23 @@ class Realtime:
         await emit(self._directory, event, data, room)
 
     async def publish(
-        self, topic: str, event: str, data: object, *, persist: bool = False, user_id: str | None = None
-    ) -> None:
-        """Send an event to a topic, in any spelling; with `persist` it is stored when this returns.
+        self,
+        topic: str,
+        event: str,
+        data: object,
+        *,
+        persist: bool = False,
+        user_id: str | None = None,
+        id: str | None = None,
+    ) -> dict[str, Any] | None:
+        """Send an event to a topic, in any spelling; with `persist` it is stored, and returned as stored.
+
+        A repeated `id` of the same `user_id` has no effect.
 
         Raises:
             RealtimeError: BAD_TOPIC, the topic names nothing.
         """
-        name = self._directory.topic(topic).text
-        await self._directory.stub(name).publish_json(
-            event, dumps(data), persist, user_id, None, self._directory.limits(name)
-        )
+        return await publish(self._directory, topic, event, data, persist=persist, user_id=user_id, id=id)
 
     async def history(
         self, topic: str, limit: int = 50, before: int | None = None, after: int | None = None

@@ -12,13 +12,12 @@ from durable_objects.realtime.core.codes import Code, RealtimeError
 from durable_objects.realtime.core.protocol import dumps, loads
 from durable_objects.realtime.directory import Directory
 from durable_objects.realtime.guard import Guards
-from workers.compat.proxies import JsException
+from durable_objects.realtime.server_api import METHODS, Caller
 from workers.request import Request
 from workers.response import Response
 
-__all__ = ["answer_history", "answer_rpc", "cors_for", "emit", "error_body"]
+__all__ = ["admit_caller", "answer_history", "answer_rpc", "cors_for", "error_body"]
 
-_METHODS = ("socket.emit", "db.query")
 _JSON = {"content-type": "application/json"}
 _CORS = {"access-control-allow-methods": "GET, OPTIONS", "access-control-max-age": "86400"}
 _CORS_HEADERS = "authorization, content-type, x-aerostack-key, x-project-id, x-request-id"
@@ -112,7 +111,7 @@ def _number(values: list[str] | None, name: str, default: Any) -> Any:
     return value
 
 
-async def answer_rpc(request: Request, directory: Directory) -> Response:
+async def answer_rpc(request: Request, directory: Directory, guards: Guards) -> Response:
     """Answer `POST /internal/hooks/rpc`: `{"method", "args"}` -> the method's result as JSON.
 
     A missing method is answered as text; any other failure as `{"error": {code, message}}`.
@@ -120,12 +119,12 @@ async def answer_rpc(request: Request, directory: Directory) -> Response:
     try:
         if request.method != "POST":
             raise RealtimeError(Code.METHOD_NOT_ALLOWED, f"the server API is called with POST, not {request.method}")
-        _admit_caller(request, directory)
+        admit_caller(request, directory)
         method, args = await _call_of(request, directory)
-        if method not in _METHODS:
-            return Response(f"unknown method {method!r}; known: {', '.join(_METHODS)}\n", status=404)
-        result = await (_emit(args, directory) if method == "socket.emit" else _query(args, directory))
-        return Response(dumps(result), headers=_JSON)
+        call = METHODS.get(method)
+        if call is None:
+            return Response(f"unknown method {method!r}; known: {', '.join(METHODS)}\n", status=404)
+        return Response(dumps(await call(Caller(directory, guards), args)), headers=_JSON)
     except RealtimeError as error:
         return _rpc_error(error)
     except Exception:  # a request: whatever a topic's object or the database raised
@@ -138,7 +137,12 @@ def _rpc_error(error: RealtimeError) -> Response:
     return Response(dumps(body), status=error.code.status, headers=_JSON)
 
 
-def _admit_caller(request: Request, directory: Directory) -> None:
+def admit_caller(request: Request, directory: Directory) -> None:
+    """Let only servers call.
+
+    Raises:
+        RealtimeError: As `admit_server`.
+    """
     headers = request.headers
     given = credentials(keys=(headers.get("x-as-dispatch-token"), bearer(headers.get("authorization"))))
     host = headers.get("host") or urlsplit(request.url).netloc
@@ -172,37 +176,3 @@ async def _call_of(request: Request, directory: Directory) -> tuple[str, list[An
     if not isinstance(args, list):
         raise RealtimeError(Code.BAD_REQUEST, "args must be an array", "args")
     return method, cast("list[Any]", args)
-
-
-async def _emit(args: list[Any], directory: Directory) -> dict[str, object]:
-    event, data, room = (*args, None, None, None)[:3]
-    if not isinstance(event, str) or not event:
-        raise RealtimeError(Code.BAD_REQUEST, "socket.emit: args[0], the event, must be a string", "args.0")
-    if not isinstance(room, str) or not room:
-        raise RealtimeError(Code.BAD_REQUEST, "socket.emit: args[2], the room, must be a string", "args.2")
-    await emit(directory, event, data, room)
-    return {"success": True}
-
-
-async def emit(directory: Directory, event: str, data: object, room: str) -> None:
-    """Send an event to a room; a bare room is a chat room.
-
-    Raises:
-        RealtimeError: BAD_TOPIC.
-    """
-    name = directory.room(room)
-    await directory.stub(name.text).publish_json(event, dumps(data), False, None, None, directory.limits(name.text))
-
-
-async def _query(args: list[Any], directory: Directory) -> dict[str, object]:
-    sql, params = (*args, None, None)[:2]
-    if not isinstance(sql, str):
-        raise RealtimeError(Code.BAD_REQUEST, "db.query: args[0], the SQL, must be a string", "args.0")
-    if params is not None and not isinstance(params, list):
-        raise RealtimeError(Code.BAD_REQUEST, "db.query: args[1], the parameters, must be an array", "args.1")
-    if directory.tables is None:
-        raise RealtimeError(Code.BAD_REQUEST, "db.query: no database is configured for realtime")
-    try:
-        return await directory.tables.query(sql, cast("list[object]", params or []))
-    except JsException as error:
-        raise RealtimeError(Code.BAD_SQL, f"db.query: {error}") from error

@@ -95,7 +95,7 @@ class SessionStore:
         alive = None
         if is_alive:
             tables = self._directory.tables
-            at = None if tables is None else list(tables.position())
+            at = None if tables is None else list(tables.told())
             alive = {"at": self._directory.clock.now_ms(), "table": at}
         try:
             await self._directory.store().keep_sessions(list(gone), [[id, text] for id, text in rows.items()], alive)

@@ -90,6 +90,8 @@ class TableFeed:
         self._followers: Counter[str] = Counter()
         self._queues: dict[str, deque[TableEvent]] = {}
         self._lost: set[str] = set()
+        self._first: dict[str, int] = {}
+        """Of each queue, the offset of the first change that has not reached its topic."""
 
     async def watch(self, table: str) -> str | None:
         """Arm capture of a table for one more follower; see `TableWatch.watch`."""
@@ -109,6 +111,11 @@ class TableFeed:
     def position(self) -> tuple[str, int]:
         """Return where the stream of changes is now; see `TableWatch.position`."""
         return self._source.position()
+
+    def told(self) -> tuple[str, int]:
+        """Return a position up to which every change has reached the topics that follow its table."""
+        epoch, offset = self._source.position()
+        return epoch, min((first - 1 for first in self._first.values()), default=offset)
 
     async def changes_since(self, table: str, epoch: str, offset: int) -> Replay:
         """Return what happened to a table after a position; see `TableWatch.changes_since`."""
@@ -134,6 +141,7 @@ class TableFeed:
             lost = [lost_events(self._clock.now_ms())] if topic in self._lost else []
             self._lost.discard(topic)
             self._queues[topic] = deque((*lost, event))
+            self._first[topic] = event.offset
             self._tasks.spawn(self._drain(topic), f"realtime-table-feed {topic}")
         elif len(queue) < self._max_queued:
             queue.append(event)
@@ -146,12 +154,13 @@ class TableFeed:
         queue = self._queues[topic]
         try:
             while queue:
+                self._first[topic] = queue[0].offset or self._first[topic]
                 batch = [queue.popleft() for _ in range(min(len(queue), _BATCH))]
                 if not await self._delivered(topic, batch):
                     self._lost.add(topic)  # its followers hear of it with the next change
                     return
         finally:
-            del self._queues[topic]
+            del self._queues[topic], self._first[topic]
 
     async def _delivered(self, topic: str, batch: list[TableEvent]) -> bool:
         events = [[event.kind, event.rest, event.epoch, event.offset] for event in batch]

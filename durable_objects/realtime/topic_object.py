@@ -217,10 +217,14 @@ class TopicObject(DurableObject):
 
     def publish_json(
         self, event: str, data: str, persist: bool, user_id: str | None, id: str | None, limits: dict[str, Any]
-    ) -> None:
-        """Publish data that is JSON text already; `limits` is what the settings say about this topic."""
+    ) -> dict[str, Any] | None:
+        """Publish data that is JSON text already; `limits` is what the settings say about this topic.
+
+        Returns the stored message, None when it is not stored.
+        """
         self._room.remember_limits(limits)
-        self._room.say(Publication(event, data, id, persist, user_id=user_id))
+        stored = self._room.say(Publication(event, data, id, persist, user_id=user_id))
+        return None if stored is None else _readable(stored, self.topic)
 
     async def open_stream(self, id: str, options: Mapping[str, Any], text: str = "", count: int = 0) -> None:
         """Begin a token stream of a producer elsewhere; see `StreamPort`."""
