@@ -109,7 +109,7 @@ class D1DatabaseSession(Tracker):
 
     def advance(self) -> None:
         """Move the bookmark to the present state of the database; it never moves back."""
-        # the calls before this one: reads count too
+        # the calls before this one, reads too; DIFFERS(bookmark-count): since the file was opened
         latest = f"00000000-{self._engine.usage.answered - 1:08x}-00000000-{0:032x}"
         if self._bookmark is None or _collation(latest) > _collation(self._bookmark):
             self._bookmark = latest

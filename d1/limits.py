@@ -173,8 +173,10 @@ LIMITS: Final = (
     ),
     Limit("queries", 1000, "calls an invocation", "paid", _DOCS, TOO_MANY_CALLS, is_watched=True),
     Limit("queries", 50, "calls an invocation", "free", _DOCS, TOO_MANY_CALLS, is_watched=True),
+    # DIFFERS(full-database): production refuses reads of a full database too.
     Limit("database_bytes", 10 * 1000**3, "bytes a database", "paid", _DOCS, DATABASE_FULL, is_watched=True),
     Limit("database_bytes", 500 * 1000**2, "bytes a database", "free", _DOCS, DATABASE_FULL, is_watched=True),
+    # DIFFERS(unenforced-limits): known, not enforced.
     Limit("result_bytes", 50 * 1000**2, "bytes the results of a query", "all", _DOCS, ""),
     Limit("import_bytes", 5 * 1000**3, "bytes a file that is executed", "all", _DOCS, ""),
 )

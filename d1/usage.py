@@ -80,6 +80,8 @@ class Usage:
     def count_call(self) -> None:
         """Count one call of the running invocation.
 
+        DIFFERS(d1-calls): production counts other subrequests with them.
+
         Raises:
             Failure: It may not make so many.
         """
