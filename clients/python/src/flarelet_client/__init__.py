@@ -7,6 +7,7 @@ from flarelet_client.client import FlareletClient, create_client
 from flarelet_client.errors import RealtimeError
 from flarelet_client.presence import Member, Presence
 from flarelet_client.realtime import RealtimeClient
+from flarelet_client.server import RealtimeServer, StreamEnd
 from flarelet_client.types import Ack, Gap, HistoryMessage, Payload, Recovered, Status
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "Presence",
     "RealtimeClient",
     "RealtimeError",
+    "RealtimeServer",
     "Recovered",
     "Status",
+    "StreamEnd",
     "create_client",
 ]
