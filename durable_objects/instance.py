@@ -166,7 +166,8 @@ class Instance:
             return
         if future is not None:
             self._pending.add(future)
-        self.usage.begun(kind)
+        turns = self.usage.turns
+        turns[kind] = turns.get(kind, 0) + 1
         self._busy()
         self._spawn(self._turn(kind, work, future))
 

@@ -380,7 +380,10 @@ def clone(value: Any) -> Any:
     """
     if value.__class__ in _ATOMS:
         return value
-    return deeply(lambda: _Copier().copy(value))
+    try:
+        return _Copier().copy(value)
+    except RecursionError:
+        return deeply(lambda: _Copier().copy(value))
 
 
 class _Copier:

@@ -43,10 +43,6 @@ class Usage:
         self.kept_awake: dict[str, int] = {}
         """Why the object could not hibernate when its time had come, and how often."""
 
-    def begun(self, kind: str) -> None:
-        """Count one event."""
-        self.turns[kind] = self.turns.get(kind, 0) + 1
-
     def obstructed(self, why: str) -> None:
         """Count one time that the object had to stay in memory although it was idle."""
         self.kept_awake[why] = self.kept_awake.get(why, 0) + 1

@@ -15,17 +15,14 @@ _FURTHER = 30_000
 
 
 def deeply(work: Callable[[], _T]) -> _T:
-    """Return `work()`; where Python's recursion limit stops it, do it again with a higher one.
+    """Return `work()`, which Python's recursion limit has stopped, under a higher limit.
 
     Only for recursion between Python functions, which does not use the C stack.
 
     Raises:
         JsRangeError: It is nested too deeply for JavaScript too.
     """
-    try:
-        return work()
-    except RecursionError:
-        limit = sys.getrecursionlimit()
+    limit = sys.getrecursionlimit()
     sys.setrecursionlimit(limit + _FURTHER)
     try:
         return work()

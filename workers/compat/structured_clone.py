@@ -69,13 +69,16 @@ def serialize(value: object) -> bytes:
         JsTypeError: It holds a tuple or bytearray, which the SDK refuses.
         JsRangeError: It is nested some thousand levels deep.
     """
+    try:
+        return _written(value)
+    except RecursionError:
+        return deeply(lambda: _written(value))
 
-    def written() -> bytes:
-        out = bytearray(_HEADER)
-        _write(out, value, _Seen())
-        return bytes(out)
 
-    return deeply(written)
+def _written(value: object) -> bytes:
+    out = bytearray(_HEADER)
+    _write(out, value, _Seen())
+    return bytes(out)
 
 
 def _varint(out: bytearray, number: int) -> None:

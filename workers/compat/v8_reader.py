@@ -78,7 +78,10 @@ def deserialize(data: bytes) -> Any:
         ValueError: `data` is not such a serialization.
     """
     try:
-        return deeply(lambda: _Reader(data).value())
+        try:
+            return _Reader(data).value()
+        except RecursionError:
+            return deeply(lambda: _Reader(data).value())
     except (IndexError, struct.error) as error:
         raise ValueError("stored value is not a complete V8 serialization") from error
 

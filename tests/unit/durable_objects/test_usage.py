@@ -171,9 +171,8 @@ def test_the_observer_is_told_what_an_object_used(play: Any, tmp_path: Any):
 
 def test_usages_add_up():
     one, other = Usage(), Usage()
-    one.begun("rpc")
-    other.begun("rpc")
-    other.begun("alarm")
+    one.turns = {"rpc": 1}
+    other.turns = {"rpc": 1, "alarm": 1}
     other.obstructed("waitUntil")
     other.awake_s = 1.5
     one.add(other)
