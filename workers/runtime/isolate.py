@@ -32,13 +32,19 @@ _log = logging.getLogger(__name__)
 
 
 class ExecutionContext(JsProxy):
-    """`ctx` of a stateless handler."""
+    """`ctx` of a stateless handler.
 
-    __slots__ = ("_wait_until", "props")
+    Attributes:
+        props: What the caller's service binding was configured with.
+        exports: The Worker's own entrypoints and Durable Object classes, as bindings.
+    """
+
+    __slots__ = ("_wait_until", "exports", "props")
 
     def __init__(self, wait_until: Callable[[Awaitable[object]], None]) -> None:
         self._wait_until = wait_until
         self.props = JsDict()
+        self.exports = JsDict()
 
     def waitUntil(self, *promises: Any) -> None:  # JavaScript's name
         """Let the Worker finish `promise` after its response."""

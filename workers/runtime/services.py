@@ -16,7 +16,7 @@ from durable_objects.rpc import clone, cross
 from durable_objects.stub import RpcPromise
 from workers.compat import ambient, stacks, web
 from workers.compat.fetcher import Fetcher
-from workers.compat.proxies import JsDict, JsException, JsTypeError
+from workers.compat.proxies import JsDict, JsException, JsTypeError, init_options
 from workers.compat.websocket import current_owner
 from workers.entrypoints import DurableObject, WorkerEntrypoint, WorkflowEntrypoint
 from workers.request import Request
@@ -24,7 +24,7 @@ from workers.response import FetchResponse, Response
 from workers.runtime.config.models import Service
 from workers.runtime.isolate import ExecutionContext, Isolate
 
-__all__ = ["Callee", "Link", "ServiceBinding"]
+__all__ = ["Callee", "Export", "Link", "ServiceBinding"]
 
 _RESERVED = frozenset({"fetch", "scheduled", "queue", "email", "tail", "trace", "test", "alarm", "dup", "constructor"})
 _BASES = (WorkerEntrypoint, DurableObject, WorkflowEntrypoint, object)
@@ -189,6 +189,7 @@ class Link:
         if self._context is None:
             self._context = ExecutionContext(callee.isolate.wait_until)
             self._context.props = JsDict.wrap(self._service.props)
+            self._context.exports = callee.isolate.context.exports
         return self._context
 
     async def fetch(self, request: web.Request) -> web.Response:
@@ -300,3 +301,19 @@ class ServiceBinding(Fetcher):
 
     def __repr__(self) -> str:
         return "Fetcher"
+
+
+class Export(ServiceBinding):
+    """An entrypoint in `ctx.exports`: a binding of its own, and called with `{props}` one that has them."""
+
+    __slots__ = ("_callees", "_name", "_service")
+
+    def __init__(self, service: str, name: str | None, callees: Mapping[str, Callee]) -> None:
+        self._service, self._name, self._callees = service, name, callees
+        super().__init__(Link(Service(binding="exports", service=service, entrypoint=name), callees))
+
+    def __call__(self, options: Any = None, **members: Any) -> ServiceBinding:
+        """Return the binding with `props`."""
+        props = init_options(init_options(options, members).get("props"), {})
+        service = Service(binding="exports", service=self._service, entrypoint=self._name, props=props)
+        return ServiceBinding(Link(service, self._callees))

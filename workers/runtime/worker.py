@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from durable_objects.clock import Clock
@@ -15,7 +16,7 @@ from workers.runtime.deadlines import Deadlines
 from workers.runtime.dispatch import Dispatcher
 from workers.runtime.isolate import Isolate, Outbound
 from workers.runtime.loader import ModuleSpace
-from workers.runtime.services import Callee, Link, ServiceBinding
+from workers.runtime.services import Callee, Export, Link, ServiceBinding
 
 if TYPE_CHECKING:
     from durable_objects.host import Host
@@ -95,8 +96,10 @@ class Worker:
         """
         found, warnings = bindings.namespaces(self.home, host, homes)
         self.isolate.bind(found)
-        if self.assets is not None:
-            folder = self.project.settings.assets.directory if self.project.settings.assets is not None else ""
+        self._export(found, callees)
+        assets = self.project.settings.assets
+        if self.assets is not None and assets is not None:
+            folder = PurePath(assets.directory or ".").as_posix()
             warnings += [f"{folder}/{mistake}" for mistake in self.assets.mistakes]
         for number, service in enumerate(self.project.settings.services):
             callee = callees.get(service.service)
@@ -112,6 +115,16 @@ class Worker:
                     f'the Worker "{service.service}" has no entrypoint "{service.entrypoint}"; it exports {known}',
                 )
         return warnings
+
+    def _export(self, namespaces: Mapping[str, object], callees: Mapping[str, Callee]) -> None:
+        """Fill `ctx.exports`."""
+        exports, name = self.isolate.context.exports, self.project.name
+        for entrypoint in self.callee.entrypoints:
+            is_default = self.isolate.classes[entrypoint] is self.isolate.default
+            exports["default" if is_default else entrypoint] = Export(name, None if is_default else entrypoint, callees)
+        for entry in self.project.settings.durable_objects.bindings:
+            if entry.script_name in (None, name):
+                exports[entry.class_name] = namespaces[entry.name]
 
     def ready(self, clock: Clock, *, pages: bool, raises: bool, test_scheduled: bool, deadlines: Deadlines) -> None:
         """Begin to answer; see `Dispatcher` for the options."""

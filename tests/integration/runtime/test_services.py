@@ -43,6 +43,13 @@ class Default(WorkerEntrypoint):
             return Response(str(await back.call(twice)))
         if path == "/admin":
             return Response.json([await self.env.ADMIN.who(), dict(await self.env.ADMIN.props())])
+        if path == "/admin/fetch":
+            return await self.env.ADMIN.fetch("http://x/")
+        if path == "/exports":
+            mine = self.ctx.exports
+            there = await self.env.BACK.exported()
+            keeper = await mine.Keeper.getByName("e").keep_and_ask()
+            return Response.json([sorted(mine), there, keeper])
         if path == "/object":
             keeper = self.env.KEEPER.getByName("a")
             return Response(str(await keeper.keep_and_ask()))
@@ -80,6 +87,9 @@ class Admin(WorkerEntrypoint):
 
     async def props(self):
         return self.ctx.props
+
+    async def fetch(self, request):
+        return Response(f"admin {self.ctx.props.level}")
 
 class Default(WorkerEntrypoint):
     async def fetch(self, request):
@@ -122,6 +132,10 @@ class Default(WorkerEntrypoint):
 
     async def count(self, name):
         return await self.env.COUNTER.getByName(name).increment()
+
+    async def exported(self):
+        admin = self.ctx.exports.Admin(props={"level": 9})
+        return [sorted(self.ctx.exports), await admin.who(), dict(await admin.props())]
 
     def fails(self):
         raise ValueError("no")
@@ -172,6 +186,7 @@ async def test_requests_and_calls_reach_the_other_worker(
     answers = await _ask(
         two, tmp_path / "state", client,
         "/fetch/p?q=1", "/rpc", "/pipeline", "/callback", "/admin", "/object", "/remote-object", "/copies",
+        "/admin/fetch", "/exports",
     )  # fmt: skip
     assert answers == [
         "back POST http://any.host/p?q=1 body 1",
@@ -182,6 +197,8 @@ async def test_requests_and_calls_reach_the_other_worker(
         "3",
         "1 2",
         "[1]",
+        "admin 3",
+        '[["Keeper", "default"], [["Admin", "Counter", "default"], "admin of back", {"level": 9}], 3]',
     ]
     assert (tmp_path / "state/v3/do/back-Counter").is_dir()
 

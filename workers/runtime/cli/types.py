@@ -17,6 +17,7 @@ _D1 = "d1.database", "D1Database"
 _OBJECTS = "durable_objects.namespace", "DurableObjectNamespace"
 _KV = "workers.runtime.kv.namespace", "KvNamespace"
 _LIMIT = "workers.runtime.ratelimit", "Ratelimit"
+_LOADER = "workers.runtime.worker_loader", "WorkerLoader"
 _SERVICE = "workers.runtime.services", "ServiceBinding"
 _FETCHER = "workers.compat.fetcher", "Fetcher"
 _REALTIME = "durable_objects.realtime.binding", "Realtime"
@@ -104,6 +105,8 @@ def _bindings(project: Project, writer: _Writer) -> Iterator[tuple[str, str]]:
         yield entry.name, writer.named(_LIMIT)
     for entry in settings.services:
         yield entry.binding, writer.named(_SERVICE)
+    for entry in settings.worker_loaders:
+        yield entry.binding, writer.named(_LOADER)
     if settings.assets is not None and settings.assets.binding:
         yield settings.assets.binding, writer.named(_FETCHER)
     if settings.version_metadata is not None:
