@@ -133,7 +133,12 @@ class Instance:
         self.transactions = Transactions(self.file, self._writes_opened, self._settled)
         spec = actor.spec
         self.storage = DurableObjectStorage(
-            self.file, self.gate, self.transactions, self.alarm, is_sqlite=spec.is_sqlite
+            self.file,
+            self.gate,
+            self.transactions,
+            self.alarm,
+            is_sqlite=spec.is_sqlite,
+            deletes_alarm=spec.deletes_alarm,
         )
         actor.hibernation.wake(self.outlet)
         self.state = DurableObjectState(actor.id, self.storage, actor.hibernation, self)

@@ -34,6 +34,8 @@ class ObjectClass:
     env: object
     is_sqlite: bool = True
     ambient: Ambient | None = None
+    deletes_alarm: bool = True
+    """Whether `deleteAll` deletes the alarm too: the compatibility flag delete_all_deletes_alarm."""
 
 
 class Turns(Protocol):

@@ -174,9 +174,17 @@ class DurableObjectStorage(_Operations):
     """The storage of one instance."""
 
     def __init__(
-        self, file: ObjectFile, gate: InputGate, transactions: Transactions, alarm: AlarmSlot, *, is_sqlite: bool
+        self,
+        file: ObjectFile,
+        gate: InputGate,
+        transactions: Transactions,
+        alarm: AlarmSlot,
+        *,
+        is_sqlite: bool,
+        deletes_alarm: bool = True,
     ) -> None:
         self._file = file
+        self._deletes_alarm = deletes_alarm
         self._gate = gate
         self._transactions = transactions
         self._alarm = alarm
@@ -200,17 +208,26 @@ class DurableObjectStorage(_Operations):
         return self._sync_kv
 
     def deleteAll(self, options: object = None, **_given: object) -> Settled[None]:
-        """Delete keys, SQL tables and the alarm; open cursors become useless."""
+        """Delete keys, SQL tables and, by newer compatibility dates, the alarm; open cursors become useless."""
         self._transactions.refuse_inside("deleteAll")
-        had_alarm = self.read_alarm() is not None
+        alarm_ms = self.read_alarm()
         self._transactions.rollback()
         if self._file.exists:
             self._file.delete()
+        if alarm_ms is not None and not self._deletes_alarm:
+            self._keep_alarm(alarm_ms)
+            return _NOTHING
         self._alarm.is_running = False
-        if had_alarm:
+        if alarm_ms is not None:
             self._transactions.write()  # an empty transaction, whose commit tells the alarm's owner
             self._transactions.alarm_touched = True
         return _NOTHING
+
+    def _keep_alarm(self, at_ms: int) -> None:
+        is_running, is_touched = self._alarm.is_running, self._transactions.alarm_touched
+        self.write_alarm(at_ms)
+        # Nothing has changed for the alarm's owner, above all not while the handler of this alarm runs.
+        self._alarm.is_running, self._transactions.alarm_touched = is_running, is_touched
 
     @property
     def is_kept(self) -> bool:

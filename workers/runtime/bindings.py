@@ -197,6 +197,7 @@ def object_namespace(
         env=ambient.env,
         is_sqlite=storage_kind(project, name) is not False,
         ambient=ambient,
+        deletes_alarm="delete_all_deletes_alarm" in project.flags,
     )
     return host.namespace(spec)
 

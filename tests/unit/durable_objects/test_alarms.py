@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from durable_objects import ObjectClass
 from durable_objects.alarms import retry_delay_s
 from workers import DurableObject
 from workers.compat.proxies import JsTypeError
@@ -150,3 +151,34 @@ def test_metadata_of_an_older_miniflare_is_understood(play: Any, clocked: type[C
 
     play(story)
     assert clocked.fired == [(0, False)]
+
+
+def test_deleting_everything_keeps_the_alarm_by_older_compatibility_dates(play: Any):
+    rung: list[Any] = []
+
+    class Sweeper(DurableObject):
+        async def sweep(self, at_ms: int) -> Any:
+            await self.ctx.storage.put("k", 1)
+            await self.ctx.storage.setAlarm(at_ms)
+            await self.ctx.storage.deleteAll()
+            return [await self.ctx.storage.get("k"), await self.ctx.storage.getAlarm()]
+
+        async def alarm(self) -> None:
+            await self.ctx.storage.deleteAll()
+            rung.append(await self.ctx.storage.getAlarm())
+
+        async def left(self) -> Any:
+            return await self.ctx.storage.getAlarm()
+
+    async def story(rig: Any) -> None:
+        host = rig.new_host()
+        for keeps in (True, False):
+            spec = ObjectClass(f"w-{keeps}", Sweeper, None, deletes_alarm=not keeps)
+            stub = host.namespace(spec).getByName("a")
+            at_ms = rig.clock.now_ms() + 5000
+            assert await stub.sweep(at_ms) == [None, at_ms if keeps else None]
+            await asyncio.sleep(60)
+            assert rung == [None]
+            assert await stub.left() is None
+
+    play(story)
