@@ -147,7 +147,7 @@ class SqlStorage:
 class SqlCursor:
     """Rows of one statement, read forward once. SQLite itself is one row ahead, so nothing is fetched early here."""
 
-    __slots__ = ("_cursor", "_file", "_generation", "_names", "_next", "_piece", "_read", "_work")
+    __slots__ = ("_cursor", "_file", "_generation", "_names", "_next", "_piece", "_returned", "_work")
 
     def __init__(self, file: ObjectFile, cursor: sqlite3.Cursor, piece: _Piece) -> None:
         self._file = file
@@ -155,7 +155,7 @@ class SqlCursor:
         self._generation = file.generation
         self._cursor = cursor
         self._names: list[str] | None = None
-        self._read = 0
+        self._returned = 0
         self._work: tuple[int, int] | None = None
         self._next: tuple[object, ...] | None = None if cursor.description is None else _UNKNOWN
 
@@ -170,9 +170,10 @@ class SqlCursor:
                 raise self._file.dead or JsException(_CANCELED) from None
             except sqlite3.Error as error:
                 raise storage_error(error) from None
-            if row is not None and self._piece.counts_rows:
-                self._read += 1
-                self._file.usage.rows_read += 1
+            if row is not None:
+                self._returned += 1
+                if self._piece.counts_rows:
+                    self._file.usage.rows_read += 1
         return self._next
 
     def _advance(self) -> tuple[object, ...] | None:
@@ -235,9 +236,9 @@ class SqlCursor:
     @property
     def rowsRead(self) -> int:
         """Rows read so far: those fetched, one ahead of what was handed out; at the end what the statement read."""
-        if self._peek() is not None:
-            return self._read
-        return max(self._read, self._estimate()[0])
+        is_open = self._peek() is not None
+        fetched = self._returned if self._piece.counts_rows else 0
+        return fetched if is_open else max(fetched, self._estimate()[0])
 
     @property
     def rowsWritten(self) -> int:
@@ -252,10 +253,10 @@ class SqlCursor:
 
             changed = max(self._cursor.rowcount, 0)
             try:
-                work = Work(self._piece.sql, self._read, changed, is_schema_changed=True)
+                work = Work(self._piece.sql, self._returned, changed, is_schema_changed=True)
                 self._work = estimate_rows(lambda sql, values: self._file.run(sql, values).fetchall(), work)
             except StorageError:  # the schema is not what it was
-                self._work = self._read, changed
+                self._work = self._returned, changed
             if self._next is not None:
                 found, self._work = self._work, None  # more rows may follow
                 return found

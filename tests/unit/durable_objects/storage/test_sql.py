@@ -147,6 +147,12 @@ def test_a_finished_cursor_tells_what_was_read_and_written(bench: Any):
     again.next()
     again.toArray()
     assert again.rowsWritten == 2
+    returning = execute("INSERT INTO t (name) VALUES ('d') RETURNING id")
+    returning.toArray()
+    assert (returning.rowsRead, returning.rowsWritten) == (1, 2)
+    constant = execute("SELECT 1")
+    constant.toArray()
+    assert constant.rowsRead == 0
     execute("DROP TABLE t")
     assert one.rowsRead == 3
 
