@@ -179,7 +179,7 @@ class _Pipe:
             try:
                 _ask_value(self._source.result(), path, args, future)
             except Exception as error:  # the task root of a call: its caller gets the error
-                fail(future, error)
+                fail(future, cross(error, remote=True))
 
         if self._source.done() and not self._waiting:
             self._answer(ask, future)
@@ -217,7 +217,7 @@ def _ask_value(value: Any, path: tuple[str, ...], args: tuple[Any, ...] | None, 
     if args is not None:
         link = _link_of(value)
         if link is None and not callable(value):
-            raise ReceiverHasNoMethod(path[-1]) if path else JsTypeError("The RPC result is not a function.")
+            raise _not_callable(path)
         value = value(*args) if link is None else link.call((), args)
     if isinstance(value, asyncio.Future):
         cast("asyncio.Future[Any]", value).add_done_callback(lambda source: _pass_on(source, future))
@@ -225,6 +225,10 @@ def _ask_value(value: Any, path: tuple[str, ...], args: tuple[Any, ...] | None, 
         background.start(_settle(value, future), "pipelined call")
     else:
         future.set_result(value)
+
+
+def _not_callable(path: tuple[str, ...]) -> JsTypeError:
+    return JsTypeError(f'"{".".join(path) or "(this)"}" is not a function.')
 
 
 def _link_of(value: Any) -> Link | None:
@@ -280,7 +284,7 @@ class _Export:
 
         def find() -> Any:
             if not path and isinstance(target, RpcTarget):
-                raise JsTypeError("The RPC receiver is not a function.")
+                raise _not_callable(path)
             return reach(target, path)
 
         return find
