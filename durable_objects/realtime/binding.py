@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from d1.changes import Commit
 from durable_objects.clock import Clock, SystemClock
 from durable_objects.realtime.core.codes import Code, RealtimeError
+from durable_objects.realtime.core.meter import METER
 from durable_objects.realtime.core.settings import RealtimeSettings
 from durable_objects.realtime.core.token_stream import StreamOptions
 from durable_objects.realtime.directory import Directory
@@ -16,6 +17,7 @@ from durable_objects.realtime.endpoint import answer_history, answer_rpc, error_
 from durable_objects.realtime.gateway import connect
 from durable_objects.realtime.guard import Guards
 from durable_objects.realtime.kept import Keeper
+from durable_objects.realtime.metrics import Figures, answer_metrics
 from durable_objects.realtime.server_api import emit, publish
 from durable_objects.realtime.sse import answer_sse
 from durable_objects.realtime.streams import FarTopic, Tokens, run_stream
@@ -30,7 +32,8 @@ _SOCKET_PATHS: Final = frozenset({"/api/realtime", "/v1/realtime", "/realtime"})
 _HISTORY_PATH: Final = "/api/v1/public/realtime/history"
 _RPC_PATH: Final = "/internal/hooks/rpc"
 _SSE_PATH: Final = "/api/realtime/sse"
-_PATHS: Final = _SOCKET_PATHS | {_HISTORY_PATH, _RPC_PATH, _SSE_PATH}
+_METRICS_PATH: Final = "/internal/metrics"
+_PATHS: Final = _SOCKET_PATHS | {_HISTORY_PATH, _RPC_PATH, _SSE_PATH, _METRICS_PATH}
 
 
 class Realtime:
@@ -54,10 +57,11 @@ class Realtime:
         clock: Clock | None = None,
         random: Random | None = None,
         fetch: Fetch | None = None,
+        figures: Figures | None = None,
     ) -> None:
         """Join the settings to the namespaces (class name -> namespace) and to the source of row changes.
 
-        `fetch` reads an address, for the key set of tokens.
+        `fetch` reads an address, for the key set of tokens; `figures` adds to what is told for Prometheus.
 
         Raises:
             ValueError: A topic class has no namespace, or a key or a rule is wrong.
@@ -73,6 +77,7 @@ class Realtime:
         )
         self._keeper = Keeper(self._directory)
         self._guards = Guards(self._directory)
+        self._figures = figures
 
     async def answer(self, request: Request) -> Response | None:
         """Answer a request for one of the endpoint's paths; None for any other."""
@@ -83,11 +88,14 @@ class Realtime:
             return await answer_history(request, self._directory, self._guards)
         if path == _SSE_PATH:
             return await answer_sse(request, self._directory, self._keeper, self._guards)
+        if path == _METRICS_PATH:
+            return answer_metrics(request, self._directory, self._guards, self._keeper, self._figures)
         if path == _RPC_PATH:
             return await answer_rpc(request, self._directory, self._guards)
         try:
             return await connect(request, self._directory, self._keeper, self._guards)
         except RealtimeError as error:
+            METER.refused[error.code.name] += 1
             return error_body(error)
 
     async def fetch(self, request: Request) -> Response:

@@ -15,6 +15,7 @@ from durable_objects.realtime.core import v1
 from durable_objects.realtime.core.audience import Group, Options
 from durable_objects.realtime.core.codes import Code, RealtimeError
 from durable_objects.realtime.core.history import Position
+from durable_objects.realtime.core.meter import METER
 from durable_objects.realtime.core.protocol import dumps, loads
 from durable_objects.realtime.core.row_filter import Filter
 from durable_objects.realtime.core.row_lens import RowLens
@@ -222,6 +223,8 @@ def told_missing(spellings: Mapping[str, Options | None], at_ms: int, *, is_tabl
 
 def _verdict(spelling: str, replay: Replay, since: Position, count: int) -> str:
     gap = replay.gap
+    METER.recovered += gap is None
+    METER.gaps += gap is not None
     if gap is None:
         return v1.recovered(spelling, Position(replay.epoch, replay.offset), count)
     start = since if since.epoch != replay.epoch else Position(replay.epoch, gap.after)

@@ -19,6 +19,7 @@ from durable_objects.realtime.core.access import (
 from durable_objects.realtime.core.audience import Options
 from durable_objects.realtime.core.codes import CLOSE_EXPIRED, CLOSE_LEFT, Code, Malformed, RealtimeError
 from durable_objects.realtime.core.history import Position
+from durable_objects.realtime.core.meter import METER
 from durable_objects.realtime.core.names import TopicName
 from durable_objects.realtime.core.protocol import (
     MODELS,
@@ -137,6 +138,7 @@ class ClientSocket:
         "_keeper",
         "_port",
         "_projects",
+        "closing_at",
         "copied_at_ms",
         "heard_at_ms",
         "identity",
@@ -166,6 +168,7 @@ class ClientSocket:
         self.heard_at_ms = directory.clock.now_ms()
         self.is_pinging = False
         self.copied_at_ms = 0
+        self.closing_at = 0
         self.is_v1 = subprotocol in (PROTOCOL, PROTOCOL_MSGPACK)
         self.is_restored = not self.is_v1
         self._directory = directory
@@ -176,6 +179,7 @@ class ClientSocket:
         self._keeper = keeper
         self._is_over = False
         self._guard = Guard(guards, self, rights)
+        METER.accepted[rights.role] += 1
         keeper.add(self)
         if self.is_v1:
             self._welcome()
@@ -196,6 +200,7 @@ class ClientSocket:
     def message(self, data: str | bytes) -> None:
         """Act on one frame; a frame that cannot be acted on is answered with an error and changes nothing."""
         self.heard_at_ms = self._directory.clock.now_ms()
+        METER.received += 1
         if not self._guard.hears():
             return
         try:
@@ -215,7 +220,9 @@ class ClientSocket:
             return
         self._is_over = True
         self._guard.over()
-        if not was_clean or code in _NOT_BY_CHOICE:
+        if self.closing_at:
+            self._keeper.keep(self, is_told=was_clean)
+        elif not was_clean or code in _NOT_BY_CHOICE:
             self._keeper.keep(self)
         elif code == _GOING_AWAY:
             self._keeper.linger(self)
@@ -242,6 +249,7 @@ class ClientSocket:
     def tell(self, error: RealtimeError) -> None:
         """Send an error frame; log it, for public clients drop the frame unseen."""
         frame = error.frame if isinstance(error, Malformed) else None
+        METER.refused[error.code.name] += 1
         _log.warning(
             "refused a %s frame: %s: %s",
             frame or "client",
@@ -253,14 +261,24 @@ class ClientSocket:
 
     def close(self, code: int, reason: str) -> None:
         """End the connection from the server's side."""
-        if not self._is_over:
+        if self._is_over or self.closing_at:
+            return
+        self._guard.over()
+        if code in _NOT_BY_CHOICE and self.is_on_network:
+            # Whether it was told everything until here is known when it answers.
+            self.closing_at = self._keeper.closes_at()
+        else:
             self._is_over = True
-            self._guard.over()
             if code in _NOT_BY_CHOICE:
                 self._keeper.keep(self)
             else:
                 self._keeper.leave(self)
         self._port.close(code, reason)
+
+    @property
+    def is_on_network(self) -> bool:
+        """Whether the end of the connection is seen later than it is asked for."""
+        return hasattr(self._end.sink, "undelivered")
 
     def link_failed(self, topic: str, link: object) -> None:
         """Forget a link that could not be opened; a later frame tries again."""

@@ -21,6 +21,7 @@ from durable_objects.realtime.core.audience import Leg
 from durable_objects.realtime.core.codes import Code, RealtimeError, Refused
 from durable_objects.realtime.core.delivery import Bounds
 from durable_objects.realtime.core.history import History, Message, Position
+from durable_objects.realtime.core.meter import METER
 from durable_objects.realtime.core.protocol import (
     about,
     addressed,
@@ -262,6 +263,8 @@ class Room:
             missed, reason = self._record.since(known)
             self._carry_out(self.topic.catch_up(leg, spelling, known, missed, reason))
             is_whole = not reason
+            METER.recovered += is_whole
+            METER.gaps += not is_whole
         if not is_whole:
             self._tell_streams(leg, spelling)
         if (mark := command.get("mark")) is not None:

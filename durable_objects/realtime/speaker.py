@@ -11,6 +11,7 @@ from typing import Any
 
 from durable_objects.realtime.core.audience import Group
 from durable_objects.realtime.core.delivery import Bounds, Kind, Lane, Policy, default_policy
+from durable_objects.realtime.core.meter import METER
 from workers.compat.crowd import Crowd, speak
 
 __all__ = ["Speaker"]
@@ -41,6 +42,8 @@ class Speaker:
         """Send a frame to every leg of a group but one."""
         lane = self._lanes.get((group.spelling, kind)) or self._lane(group.spelling, kind)
         sockets, legs = self._sockets, group.legs
+        METER.said += 1
+        METER.deliveries += len(legs)
         if len(legs) < _CROWD_MIN:
             for leg_id in legs:
                 if leg_id != but:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from d1.changes import Commit, Replay
 from durable_objects.clock import Clock
+from durable_objects.realtime.core.meter import METER
 from durable_objects.realtime.core.names import table_topic
 from durable_objects.realtime.core.table_events import TableEvent, lost_events, table_events
 from durable_objects.realtime.tasks import Tasks
@@ -132,7 +133,9 @@ class TableFeed:
     def dispatch(self, commit: Commit) -> None:
         """Queue a commit's changes for the topics of their tables. Called in commit order; never waits."""
         epoch = self._source.position()[0]
+        METER.commits += 1
         for table, event in table_events(commit, epoch, self._is_followed):
+            METER.changes += 1
             self._queue(table_topic(table, self._database).text, event)
 
     def _queue(self, topic: str, event: TableEvent) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -33,12 +33,15 @@ if TYPE_CHECKING:
     from durable_objects.host import Host
     from durable_objects.namespace import DurableObjectNamespace
     from durable_objects.realtime.binding import Realtime
+    from durable_objects.realtime.core.meter import Sample
 
 __all__ = ["App", "StateError", "StateInUse"]
 
 _DRAIN_S = 3.0
 # Whether realtime might answer: a cheap look, before the URL is taken apart.
-_REALTIME_PATH = re.compile(r"^https?://[^/]+/(?:api/(?:v1/public/)?realtime|v1/realtime|realtime|internal/hooks/rpc)")
+_REALTIME_PATH = re.compile(
+    r"^https?://[^/]+/(?:api/(?:v1/public/)?realtime|v1/realtime|realtime|internal/(?:hooks/rpc|metrics))"
+)
 
 
 class StateInUse(StateError):
@@ -233,7 +236,13 @@ class App:
                 **section.limits(),
             )
             realtime = Realtime(
-                settings, self._topic_namespaces(section), feed, clock=self._clock, random=random, fetch=self._read
+                settings,
+                self._topic_namespaces(section),
+                feed,
+                clock=self._clock,
+                random=random,
+                fetch=self._read,
+                figures=self._figures,
             )
         except ValueError as error:
             raise self.project.error("flarelet.realtime", str(error)) from error
@@ -242,6 +251,11 @@ class App:
             feed.start_log(LogBounds(*bounds), CaptureBounds(section.table_max_changes, section.table_max_change_bytes))
             feed.listen(realtime.table_changes)
         return realtime
+
+    def _figures(self) -> Iterable[Sample]:
+        from workers.runtime.metrics import figures
+
+        return figures(self.host, self._resources.databases)
 
     @property
     def _variables(self) -> dict[str, object]:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from durable_objects.realtime.core.json_text import dumps, loads
+from durable_objects.realtime.core.meter import METER
 
 __all__ = [
     "KINDS",
@@ -126,13 +127,14 @@ class _LaneState:
 class Backlog:
     """The queue of one socket. Frames without a lane (answers, pongs) are kept up to bounds of their own."""
 
-    __slots__ = ("_lanes", "_own", "_own_bytes", "_own_frames", "_queue", "bytes", "frames")
+    __slots__ = ("__weakref__", "_lanes", "_own", "_own_bytes", "_own_frames", "_queue", "bytes", "frames")
 
     def __init__(self, own: Bounds) -> None:
         self._own = own
         self._own_bytes = self._own_frames = 0
         self._queue = _Queue()
         self._lanes: dict[Lane, _LaneState] = {}
+        METER.backlogs.add(self)
         self.bytes = 0
         """What waits, in bytes and in frames."""
         self.frames = 0
@@ -152,6 +154,7 @@ class Backlog:
             self._supersede(state, entry)
         if not self._fits(lane, size):
             if lane.policy is Policy.CLOSE:
+                METER.dropped[lane.policy] += 1
                 return False
             if lane.policy is Policy.COALESCE:
                 self._merge(state)
@@ -167,6 +170,8 @@ class Backlog:
         for state in self._lanes.values():
             self._merge(state)
         missed = {lane: state.dropped for lane, state in self._lanes.items() if state.dropped}
+        for lane, count in missed.items():
+            METER.dropped[lane.policy] += count
         for entry in self._queue:
             lane = entry.lane
             if lane is not None and lane in missed:

@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -19,6 +19,7 @@ from durable_objects.clock import SystemClock
 from workers.runtime.app import App, StateError
 from workers.runtime.cli import banner, debugger
 from workers.runtime.cli.crons import fire_crons
+from workers.runtime.cli.json_log import JsonFormat
 from workers.runtime.cli.keys import Keys, clear_screen, open_in_browser
 from workers.runtime.cli.mistake import serving_mistake
 from workers.runtime.cli.request_log import RequestLog
@@ -54,6 +55,7 @@ class DevOptions:
     persist_to: Path | None = None
     variables: Mapping[str, str] | None = None
     verbose: bool = False
+    log_format: Literal["text", "json"] = "text"
     quiet: bool = False
     reload: bool = True
     others: tuple[Path, ...] = ()
@@ -63,7 +65,7 @@ class DevOptions:
 
 def run(options: DevOptions) -> int:
     """Serve until SIGINT or SIGTERM; return the exit status."""
-    _log_to_terminal(verbose=options.verbose)
+    _log_to_terminal(verbose=options.verbose, as_json=options.log_format == "json")
     _allow_many_sockets()
     try:
         asyncio.run(_serve(options))
@@ -83,9 +85,10 @@ class _Format(logging.Formatter):
         return record.getMessage() if record.name == "console" and record.levelno <= logging.INFO else text
 
 
-def _log_to_terminal(*, verbose: bool) -> None:
+def _log_to_terminal(*, verbose: bool, as_json: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Format("%(levelname)s %(name)s: %(message)s" if verbose else "%(levelname)s: %(message)s"))
+    plain = _Format("%(levelname)s %(name)s: %(message)s" if verbose else "%(levelname)s: %(message)s")
+    handler.setFormatter(JsonFormat() if as_json else plain)
     logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, handlers=[handler])
     logging.getLogger("console").setLevel(logging.DEBUG)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -60,6 +61,9 @@ def _variables(_context: click.Context, _parameter: click.Parameter, given: tupl
 @click.option("--fire-crons", is_flag=True, help="Run the scheduled handler at the times of [triggers] crons (UTC).")
 @click.option("--reload/--no-reload", default=True, help="Start again when source or configuration change (default).")
 @click.option("--verbose", is_flag=True, help="Show tracebacks and debug messages.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", help="Write log lines as text or JSON."
+)
 @click.option("--quiet", is_flag=True, help="Do not show a line for each request.")
 def dev(
     configs: tuple[Path, ...],
@@ -72,6 +76,7 @@ def dev(
     fire_crons: bool,
     reload: bool,
     verbose: bool,
+    log_format: Literal["text", "json"],
     quiet: bool,
 ) -> None:
     """Serve a Worker on this machine."""
@@ -90,6 +95,7 @@ def dev(
         fire_crons=fire_crons,
         reload=reload,
         verbose=verbose,
+        log_format=log_format,
         quiet=quiet,
     )
     sys.exit(run(options))
