@@ -21,6 +21,8 @@ def project(tmp_path: Path) -> Callable[[str], Path]:
     def copied(name: str) -> Path:
         folder = tmp_path / name
         shutil.copytree(PROJECTS / name, folder, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+        for module in folder.glob("src/*/**/*.py"):  # tests hold no packages, a project may
+            (module.parent / "__init__.py").touch()
         return folder
 
     return copied
