@@ -93,6 +93,13 @@ class Dispatcher:
         try:
             if ambient.current.get(None) is own:
                 return await self._answer(request)
+            if own.clock is None:
+                # What `ambient.enter` does: every request comes by here.
+                outer = ambient.current.set(own)
+                try:
+                    return await self._answer(request)
+                finally:
+                    ambient.current.reset(outer)
             with ambient.enter(own):
                 return await self._answer(request)
         finally:

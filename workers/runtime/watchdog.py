@@ -150,10 +150,10 @@ class Watchdog:
 
     def _what(self) -> str:
         try:
-            running = self._deadlines.of(asyncio.current_task(self._loop))
+            request = self._deadlines.of(asyncio.current_task(self._loop))
         except RuntimeError:  # another thread may not ask in every version of Python
             return ""
-        return f"{running.request.method} {running.request.url.partition('?')[0]} is at " if running is not None else ""
+        return f"{request.method} {request.url.partition('?')[0]} is at " if request is not None else ""
 
     # -- in the main thread, wherever it is
 

@@ -229,3 +229,32 @@ async def test_a_breakpoint_stops_at_the_workers_line_and_the_server_goes_on_aft
         assert asked.result() == (200, "42")
         person.type("x")  # single keys work again
         await person.until("Stopping.")
+
+
+async def test_no_request_is_lost_while_the_worker_starts_again_and_again(write, tmp_path) -> None:
+    source = (
+        "from workers import *\nclass Default(WorkerEntrypoint):\n    def fetch(self):\n        return Response('{}')\n"
+    )
+    config = write(source.format(0))
+    entry = config.parent / "src" / "entry.py"
+    async with DevProcess(config, tmp_path / "state") as process:
+        host, _, port = process.url.removeprefix("http://").partition(":")
+        answers: list[bytes] = []
+        done = asyncio.Event()
+
+        async def ask_on() -> None:
+            while not done.is_set():
+                reader, writer = await asyncio.open_connection(host, int(port))
+                writer.write(f"GET / HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+                async with asyncio.timeout(20):
+                    answers.append(await reader.read())
+                writer.close()
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(4):
+                tasks.create_task(ask_on())
+            for number in range(1, 9):
+                await saved(process, entry, source.format(number))
+            done.set()
+    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
+    assert len({answer[-1:] for answer in answers}) > 4

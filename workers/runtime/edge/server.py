@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import cast
 
 from workers.compat import web
@@ -26,6 +27,7 @@ RequestSeen = Callable[[str, str, int, float], None]
 
 _BACKLOG = 4096
 _SHUTDOWN_S = 3.0
+_CYCLES_TO_A_REQUEST = 6  # of the event loop, from accepting a connection until its request has begun
 
 _log = logging.getLogger(__name__)
 
@@ -108,9 +110,22 @@ class Edge:
 
     async def stop_listening(self) -> None:
         """Accept no more connections; let running requests end for a while, then close their connections."""
+        await self._accept_no_more()
+        await self._http.shutdown(self.patience_s)
+
+    async def _accept_no_more(self) -> None:
+        """Leave further connections to whoever listens next, and hear out those that are in already.
+
+        asyncio forgets a connection that it accepted just before `Server.close`: its client would wait for ever.
+        """
+        for server in self._servers:
+            for own in server.sockets:
+                with suppress(NotImplementedError):  # Windows, where accepting is no matter of readers
+                    self._loop.remove_reader(own.fileno())
+        for _ in range(_CYCLES_TO_A_REQUEST):
+            await asyncio.sleep(0)
         for server in self._servers:
             server.close()
-        await self._http.shutdown(self.patience_s)
 
     async def close_sockets(self, code: int) -> None:
         """Close every WebSocket with `code`; cut those whose client does not answer in time."""
