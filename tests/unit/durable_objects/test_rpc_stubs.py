@@ -143,7 +143,7 @@ def test_a_failed_call_fails_what_was_asked_of_its_result(play: Any):
                 await one
         with pytest.raises(JsTypeError, match='does not implement the method "missing"'):
             await stub.nested().missing
-        with pytest.raises(JsTypeError, match='^TypeError: "a.b" is not a function.$') as caught:
+        with pytest.raises(JsTypeError, match=r'^TypeError: "a\.b" is not a function\.$') as caught:
             await stub.nested().a.b(1)
         assert caught.value.remote is True  # type: ignore[attr-defined]
         for not_callable in (stub.counter(1)(), stub.notes()()):
