@@ -257,4 +257,4 @@ async def test_no_request_is_lost_while_the_worker_starts_again_and_again(write,
                 await saved(process, entry, source.format(number))
             done.set()
     assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
-    assert len({answer[-1:] for answer in answers}) > 4
+    assert len({answer[-1:] for answer in answers}) > 1
