@@ -47,8 +47,7 @@ class RowChange(NamedTuple):
     """Column -> value before the change; `None` for INSERT."""
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """The captured changes of one committed transaction, in the order in which they can be replayed."""
 
     txn: int

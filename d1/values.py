@@ -32,7 +32,16 @@ def bind_values(values: Sequence[object]) -> tuple[SqlValue, ...]:
         D1TypeError: A value has no SQLite counterpart.
         TypeError: A Python type that cannot cross to JavaScript at all (tuple, bytearray).
     """
-    return tuple([value if type(value) is str else _BINDERS.get(type(value), _bind_other)(value) for value in values])
+    return tuple(
+        [
+            value
+            if type(value) is str
+            else float(value)
+            if type(value) is int and -1 << 53 < value < 1 << 53
+            else _BINDERS.get(type(value), _bind_other)(value)
+            for value in values
+        ]
+    )
 
 
 def _bind_other(value: object) -> SqlValue:
@@ -149,22 +158,28 @@ def read_row(row: Sequence[Any]) -> list[Any]:
     """Convert one row as `raw` returns it."""
     values = list(row)
     for index, value in enumerate(values):
-        kind = cast("type[object]", type(value))
-        if kind is not str and value is not None:
-            values[index] = _read_value(kind, value)
+        kind = type(value)  # pyright: ignore[reportUnknownVariableType]
+        if kind is str or value is None:
+            continue
+        if kind is int:
+            if not -1 << 53 < value < 1 << 53:
+                values[index] = float(value)
+        elif kind is float:
+            if value.is_integer():
+                if -1 << 53 < value < 1 << 53:
+                    values[index] = int(value)
+            elif not isfinite(value):
+                values[index] = None
+        else:
+            values[index] = list(value)
     return values
 
 
 def read_object(columns: Sequence[str], row: Sequence[Any]) -> JsDict:
     """Convert one row as `read_objects` does."""
-    for value in row:
-        kind = cast("type[object]", type(value))
-        if kind is not str and value is not None and (kind is not int or not -1 << 53 < value < 1 << 53):
-            row = read_row(row)
-            break
     if min(columns) < ":":
         return read_objects(columns, [row])[0]
-    return JsDict(zip(columns, row, strict=True))
+    return JsDict(zip(columns, read_row(row), strict=True))
 
 
 def read_objects(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[JsDict]:
@@ -184,7 +199,7 @@ def read_objects(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[
 def _by_row(rows: Sequence[Sequence[Any]]) -> Iterator[Sequence[Any]]:
     for row in rows:
         for value in row:
-            kind = cast("type[object]", type(value))
+            kind = type(value)  # pyright: ignore[reportUnknownVariableType]
             if kind is str or value is None or (kind is int and -1 << 53 < value < 1 << 53):
                 continue
             yield read_row(row)
@@ -204,16 +219,6 @@ def _by_column(rows: Sequence[Sequence[Any]]) -> Iterable[Sequence[Any]]:
         columns[place] = read_row(column)
         is_changed = True
     return zip(*columns, strict=True) if is_changed else rows
-
-
-def _read_value(kind: type, value: Any) -> Any:
-    if kind is int:
-        return value if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER else float(value)
-    if kind is float:
-        if not isfinite(value):
-            return None
-        return int(value) if -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER and value.is_integer() else value
-    return list(value)
 
 
 def _is_array_index(name: str) -> bool:

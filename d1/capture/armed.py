@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from d1.changes import ChangeType, LoggedRow, Row
+from d1.changes import ChangeType, LoggedRow, Row, RowChange
 from d1.sql import quote_name
 
 __all__ = ["OPERATIONS", "Armed", "create_log"]
@@ -78,20 +78,51 @@ class Armed:
                 new_key, new = self.split(entry[middle : middle + self.width])
         return LoggedRow(OPERATIONS[operation], self.name, self.columns, old, new, old_key, new_key, entry[0])
 
-    def values(self, entry: Sequence[Any]) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-        """Return the row after the change and the row before it."""
-        operation, columns, skip = entry[2], self.columns, 1 if self.rowid else 0
-        middle = _HEAD + self.width
-        first = dict(zip(columns, entry[_HEAD + skip : middle]))  # noqa: B905 `strict` costs more than the rest
-        if operation == 1:
-            return first, None
-        if operation == 3:
-            return None, first
-        return dict(zip(columns, entry[middle + skip : middle + skip + len(columns)])), first  # noqa: B905
+    def keys(self, entries: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return the key of the first row of each entry."""
+        if self.rowid:
+            return [entry[_HEAD] for entry in entries]
+        places = self.key_places
+        return [tuple([entry[place] for place in places]) for entry in entries]
 
-    def moves(self, entry: Sequence[Any]) -> bool:
-        """Tell whether an UPDATE changed the key."""
-        return entry[2] == 2 and any([entry[place] != entry[place + self.width] for place in self.key_places])
+    def moves(self, entries: Sequence[tuple[Any, ...]]) -> bool:
+        """Tell whether one of some UPDATEs changed a key."""
+        shifted = [place + self.width for place in self.key_places]
+        return any(
+            [entry[place] for entry in entries] != [entry[new] for entry in entries]
+            for place, new in zip(self.key_places, shifted, strict=True)
+        )
+
+    def changes(self, entries: Sequence[tuple[Any, ...]], after: int) -> list[RowChange]:
+        """Return what consecutive entries of one operation say; their offsets follow `after`."""
+        name, columns = self.name, self.columns
+        operation: int = entries[0][2]
+        kind = OPERATIONS[operation]
+        skip = 1 if self.rowid else 0
+        start, middle = _HEAD + skip, _HEAD + self.width
+        new_start, end = middle + skip, middle + self.width
+        numbered = enumerate(entries, after + 1)
+        # `zip(strict=True)` would cost more than all the rest: slices have the length of the columns
+        if operation == 2:
+            return [
+                RowChange(
+                    seq,
+                    kind,
+                    name,
+                    dict(zip(columns, entry[new_start:end])),  # noqa: B905
+                    dict(zip(columns, entry[start:middle])),  # noqa: B905
+                )
+                for seq, entry in numbered
+            ]
+        if operation == 1:
+            return [
+                RowChange(seq, kind, name, dict(zip(columns, entry[start:middle])), None)  # noqa: B905
+                for seq, entry in numbered
+            ]
+        return [
+            RowChange(seq, kind, name, None, dict(zip(columns, entry[start:middle])))  # noqa: B905
+            for seq, entry in numbered
+        ]
 
 
 def create_log(prefix: str, width: int, most_rows: int) -> str:

@@ -25,9 +25,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final, TypeVar
 
-from d1.capture.armed import OPERATIONS, Armed, create_log
+from d1.capture.armed import Armed, create_log
 from d1.capture.connection import CaptureConnection
 from d1.capture.images import difference, image, notice
 from d1.capture.suspension import Suspended
@@ -38,6 +40,7 @@ __all__ = ["Capture", "CaptureBounds", "TooManyChanges"]
 
 Result = TypeVar("Result")
 
+_KIND: Final = itemgetter(1, 2)
 _KEPT_LOG_ROWS: Final = 256
 _PAGE_BYTES: Final = 4096
 _NARROW: Final = 45
@@ -84,7 +87,7 @@ class Capture:
         """`total_changes` at that moment."""
         self._begun = 0
         """`_done` when the transaction began."""
-        self._visible = 0
+        self.visible = 0
         """The user's `total_changes` after the last statement that succeeded."""
         self._hidden = 0
         self._starts: list[int] = []
@@ -287,7 +290,7 @@ class Capture:
         """Tell whether a plain statement needs nothing around it; otherwise it must go through `run`."""
         if self._suspended is None:
             last = self._last()
-            self._visible = self._connection.total_changes - self._hidden
+            self.visible = self._connection.total_changes - self._hidden
             if statement.kind is Kind.WRITE:
                 if self._schema_replaces or statement.can_replace:
                     return False
@@ -302,7 +305,7 @@ class Capture:
         if self._suspended is not None:
             return execute()
         self._starts.append(self._last())
-        self._visible = self._connection.total_changes - self._hidden
+        self.visible = self._connection.total_changes - self._hidden
         match statement.kind:
             case Kind.READ:
                 return execute()
@@ -340,24 +343,22 @@ class Capture:
             self._taken = []
             return numbered(rows, after)
         entries = self._entries()
-        by_number = self._by_number
         if len(entries) == 1:
-            armed = by_number[entries[0][1]]
-            return [RowChange(after + 1, OPERATIONS[entries[0][2]], armed.name, *armed.values(entries[0]))]
+            return self._by_number[entries[0][1]].changes(entries, after)
         if not entries:
             return []
-        if not self._is_simple(entries):
+        groups = [(*kind, list(group)) for kind, group in groupby(entries, _KIND)]
+        if not self._is_simple(groups):
             return numbered(self._ordered(entries), after)
         changes: list[RowChange] = []
-        for seq, entry in enumerate(entries, after + 1):
-            armed = by_number[entry[1]]
-            changes.append(RowChange(seq, OPERATIONS[entry[2]], armed.name, *armed.values(entry)))
+        for table, _, group in groups:
+            changes += self._by_number[table].changes(group, after + len(changes))
         return changes
 
     def committed(self) -> None:
         """Take note that COMMIT has returned: what is there now is what a rollback returns to."""
         self._begun = self._done
-        self._visible = self._connection.total_changes - self._hidden
+        self.visible = self._connection.total_changes - self._hidden
         self._is_rearmed = False
 
     def overflows(self, error: Exception) -> bool:
@@ -391,7 +392,7 @@ class Capture:
             self._suspended = None
         self._taken = []
         total = self._connection.total_changes
-        self._hidden, self._counted_at = total - self._visible, total
+        self._hidden, self._counted_at = total - self.visible, total
         self._done = self._counted = self._begun
         if self._is_rearmed:
             self._clear()
@@ -474,16 +475,19 @@ class Capture:
             self._counted_at = total
         return entries
 
-    def _is_simple(self, entries: Sequence[tuple[Any, ...]]) -> bool:
+    def _is_simple(self, groups: Sequence[tuple[int, int, list[tuple[Any, ...]]]]) -> bool:
         """Tell whether no row was changed twice and no key has changed: then the order of the log is right."""
-        keys: set[tuple[Any, ...]] = set()
-        by_number = self._by_number
-        for entry in entries:
-            armed = by_number[entry[1]]
-            if armed.moves(entry):
+        seen: dict[int, set[Any]] = {}
+        for table, operation, entries in groups:
+            armed = self._by_number[table]
+            if operation == 2 and armed.moves(entries):
                 return False
-            keys.add((entry[1], *[entry[place] for place in armed.key_places]))
-        return len(keys) == len(entries)
+            keys = seen.setdefault(table, set())
+            expected = len(keys) + len(entries)
+            keys.update(armed.keys(entries))
+            if len(keys) != expected:
+                return False
+        return True
 
     def _ordered(self, entries: Sequence[tuple[Any, ...]]) -> list[LoggedRow]:
         rows = [self._by_number[entry[1]].logged(entry) for entry in entries]

@@ -47,6 +47,7 @@ class WalIndex:
     def __init__(self, descriptor: int, header: mmap.mmap) -> None:
         self._descriptor = descriptor
         self._header = header
+        self._words = memoryview(header).cast("I")
 
     @classmethod
     def open(cls, database: Path) -> WalIndex | None:
@@ -66,6 +67,10 @@ class WalIndex:
         """Return what names the latest commit: a counter, flags, and from byte 8 on what stays over restarts."""
         return self._header[8:40]
 
+    def commits(self) -> int:
+        """Return the counter of commits alone; it wraps around at 2^32."""
+        return self._words[2]
+
     def page_bytes(self) -> int:
         """Return the size of a page."""
         (size,) = struct.unpack_from("=H", self._header, 14)
@@ -73,13 +78,9 @@ class WalIndex:
 
     def close(self) -> None:
         """Give map and descriptor back; no connection of this process may be left."""
+        self._words.release()
         self._header.close()
         os.close(self._descriptor)
-
-
-def follows(state: bytes, previous: bytes) -> bool:
-    """Tell whether one WAL index state comes right after the other: one commit between them."""
-    return (int.from_bytes(previous[:4], _ORDER) + 1) & 0xFFFFFFFF == int.from_bytes(state[:4], _ORDER)
 
 
 _ORDER: Final = "little" if struct.pack("=H", 1) == b"\1\0" else "big"

@@ -7,24 +7,21 @@ import secrets
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, cast
 
 from d1.changes import Commit, RowChange
 from d1.engine.change_log import ChangeLog, LogBounds
 from d1.engine.connection import Connection
-from d1.engine.footprint import Footprint, Since, WalIndex, follows
+from d1.engine.footprint import Footprint, Since, WalIndex
 
 __all__ = ["Stream"]
 
 _log = logging.getLogger(__name__)
 
-_NO_STATE: Final = b""
-
 
 class Stream:
     """Numbers the changes of commits, logs them when it has bounds, and notices commits of other connections.
 
-    Used by the thread that runs the transaction. The order of calls: `version` after BEGIN, `prepare` before COMMIT,
+    Used by the thread that runs the transaction. The order of calls: `is_foreign` after BEGIN, `prepare` before COMMIT,
     `committed` or `rolled_back` after it.
     """
 
@@ -33,8 +30,8 @@ class Stream:
         self.epoch = secrets.token_hex(8)
         self.offset = 0
         """Number of the latest committed change."""
-        self.seen: bytes | int = _NO_STATE
-        """`version` after the latest own commit."""
+        self._seen: bytes | int = b""
+        self._seen_commits = 0
         self._txn = 0
         self._path = path
         self._database = database
@@ -52,12 +49,25 @@ class Stream:
         self._hide = hide
         self._index = WalIndex.open(self._path)
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether another connection has committed since `see`; inside a transaction."""
+        index = self._index
+        return (index.state() if index is not None else self._version()) != self._seen
+
+    def look(self) -> tuple[bytes | int, int]:
+        """Return what `see` takes note of; inside a transaction."""
+        if self._index is not None:
+            return self._index.state(), self._index.commits()
+        return self._version(), 0
+
+    def see(self, found: tuple[bytes | int, int]) -> None:
+        """Take note of the commits of other connections until a `look`."""
+        self._seen, self._seen_commits = found
+
     # one transaction
 
-    def version(self) -> bytes | int:
-        """Return what differs from `seen` when another connection has committed since; inside a transaction."""
-        if self._index is not None:
-            return self._index.state()
+    def _version(self) -> int:
         connection = self._connection
         return connection.tagged_rows(connection.data_version_sql)[0][0]
 
@@ -68,8 +78,12 @@ class Stream:
         commit = Commit(self._txn + 1, self._database, tuple(changes), at_ms)
         if self._log is not None:
             self._is_written = True
-            with self._hidden():
+            connection = self._connection
+            before = connection.total_changes
+            try:
                 self._log.write(commit)
+            finally:
+                self._hide(connection.total_changes - before)
             self._footprint.intend(self.offset + len(changes))
         return commit
 
@@ -80,11 +94,12 @@ class Stream:
             if self._log is not None:
                 self._log.committed(commit)
         self._is_written = False
-        if is_write and self._index is not None:
-            state = self._index.state()
+        index = self._index
+        if is_write and index is not None:
+            state, commits = index.state(), index.commits()
             # when another connection has committed right after, `seen` must not cover it
-            if follows(state, cast(bytes, self.seen)):
-                self.seen = state
+            if commits == self._seen_commits + 1 or commits == 0:
+                self._seen, self._seen_commits = state, commits
                 self._footprint.committed(self.offset, state)
 
     def rolled_back(self) -> None:
@@ -137,7 +152,7 @@ class Stream:
 
     def keep_notes(self, *, is_captured: bool) -> None:
         """Begin or end the notes that tell the next run whether the file is as this one left it; after COMMIT."""
-        log, footprint, seen = self._log, self._footprint, self.seen
+        log, footprint, seen = self._log, self._footprint, self._seen
         if log is None:
             return
         self.epoch = log.epoch

@@ -42,7 +42,8 @@ _MIN_LOOKS: Final = 3
 _RESUME_TIMEOUT_MS: Final = 2000
 _ROOM_BYTES: Final = 1 << 25
 _RESERVED_RENAME: Final = re.compile(r"\brename\s+to\s+[\"'`\[]?_cf_", re.I)
-_UNSAFE_SCHEMA: Final = re.compile(r"\b(?:fail|rollback|deferrable|deferred)\b", re.I)
+_UNSAFE_SCHEMA: Final = re.compile(r"\b(?:fail|rollback|deferrable|deferred|virtual)\b", re.I)
+"""Where a plain write may fail in part or late, or (fts5) writes more rows when it commits."""
 _CONSTRAINTS_VIOLATED: Final = (
     "Durable Object was reset and rolled back to its last known good state because the application left the database "
     "in a state where constraints were violated: "
@@ -138,12 +139,12 @@ class Transactions:
         """
         capture, own, cursor, authorizer = self.capture, self._own_cursor, self._cursor, self._authorizer
         stream = self.stream
-        total, started = self._raw.total_changes - capture.own_changes, perf_counter()
+        total, started = capture.visible, perf_counter()
         self._deadline = started + budget_s
         self._looks = 0
         try:
             own.execute(self.connection.begin_sql)
-            if not capture.begin_plain(statement) or stream.version() != stream.seen:
+            if not capture.begin_plain(statement) or stream.is_foreign:
                 raise _UnusualCall
             if self._shown_changes is not None:
                 self._show_changes(statement)
@@ -164,7 +165,7 @@ class Transactions:
             raise
         self._deadline = inf
         capture.committed()
-        count = self._raw.total_changes - capture.own_changes - total
+        count = capture.visible - total
         self._committed(commit, is_write=count != 0)
         duration_ms = (perf_counter() - started) * 1000
         return Outcome(statement.text, cursor.description, [], count, cursor.lastrowid or 0, duration_ms)
@@ -192,14 +193,14 @@ class Transactions:
         self._deadline = deadline
         self._looks = 0
         capture, own, stream, total = self.capture, self._own_cursor, self.stream, self._raw.total_changes
-        is_captured, version = capture.is_wanted, stream.seen
+        is_captured, found = capture.is_wanted, None
         commit = None
         try:
             own.execute(self.connection.begin_sql)
             if is_captured:
                 capture.begin()
-                version = stream.version()
-                if version != stream.seen:
+                if stream.is_foreign:
+                    found = stream.look()
                     capture.adopt_foreign_changes()
                 if is_suspended:
                     capture.suspend()
@@ -220,7 +221,8 @@ class Transactions:
         self._deadline = inf
         if is_captured:
             capture.committed()
-        stream.seen = version
+        if found is not None:
+            stream.see(found)
         self._is_schema_touched = False
         has_changes = self._raw.total_changes != total
         self._committed(commit, is_write=has_changes or not all([parse(query.sql).only_reads for query in queries]))
@@ -331,7 +333,7 @@ class Transactions:
 
     def look_for_foreign_changes(self) -> None:
         """Notice writes of other processes without a call; `commit` then tells of them."""
-        if self.capture.is_wanted and self.stream.version() != self.stream.seen:
+        if self.capture.is_wanted and self.stream.is_foreign:
             self._run((), inf)
 
     def watch(self, table: str) -> str | None:
@@ -339,12 +341,10 @@ class Transactions:
         is_first = not self.capture.is_wanted
 
         def watch() -> str | None:
-            if is_first:
-                self.stream.seen = self.stream.version()
             self.stream.follow(table)
             return self.capture.watch(table)
 
-        return self._arranged(watch)
+        return self._arranged(watch, is_first=is_first)
 
     def unwatch(self, table: str) -> None:
         """Disarm capture for a table; see `Capture.unwatch`."""
@@ -370,7 +370,7 @@ class Transactions:
         try:
             self._own_cursor.execute(self.connection.begin_sql)
             self.capture.begin()
-            self.stream.seen = self.stream.version()
+            self.stream.see(self.stream.look())
             tables, since = self.stream.start_log(bounds, self._clock.now_ms())
             for table in tables:
                 self.capture.watch(table)
@@ -390,8 +390,8 @@ class Transactions:
         self._refresh()
         return tables
 
-    def _arranged(self, arrange: Callable[[], Result]) -> Result:
-        """Change in a transaction of its own what is captured and logged."""
+    def _arranged(self, arrange: Callable[[], Result], *, is_first: bool = False) -> Result:
+        """Change in a transaction of its own what is captured and logged; nothing was when it `is_first`."""
         self._deadline = inf
         stream = self.stream
         if stream.is_logged:
@@ -399,7 +399,9 @@ class Transactions:
         try:
             self._own_cursor.execute(self.connection.begin_sql)
             self.capture.begin()
-            before = stream.version()
+            if is_first:
+                stream.see(stream.look())
+            is_foreign = stream.is_foreign
             result = arrange()
             self._own_cursor.execute(self.connection.commit_sql)
         except BaseException as error:
@@ -409,7 +411,7 @@ class Transactions:
             raise
         self.capture.committed()
         # what another connection has written before goes on being unseen
-        stream.committed(None, is_write=stream.is_logged and before == stream.seen)
+        stream.committed(None, is_write=stream.is_logged and not is_foreign)
         stream.keep_notes(is_captured=self.capture.is_wanted)
         self._refresh()
         return result
