@@ -35,6 +35,7 @@ __all__ = ["Absent", "Keeper", "Member"]
 
 _SWEEP_S = 10.0
 _MOST_COMPARED = 16
+_MOST_WAITING = 64
 _ROUND_TRIP_MS = 1_000
 
 _log = logging.getLogger(__name__)
@@ -157,7 +158,8 @@ class Keeper:
             return  # nobody takes it up; it is there for presence, and for what the topics' tails hold
         self._store.changed(session.id)
         self.end(self.sessions.keep(session))
-        for other in list(self._same.get(member.known_as, ())):
+        # The newest first, and not all of them: thousands behind one address may be cut at once.
+        for other in list(islice(reversed(self._same.get(member.known_as, {})), _MOST_WAITING)):
             if other.is_restored and not any(link.spellings for link in other.links.values()):
                 other.take_up()
 
@@ -244,7 +246,7 @@ class Keeper:
         """Give a silent newcomer what a live connection has that may be its own old one."""
         now_ms = self.directory.clock.now_ms()
         is_named = member.known_as.user_id is not None
-        others = [other for other in self._same.get(member.known_as, ()) if other is not member]
+        others = (other for other in self._same.get(member.known_as, ()) if other is not member)
         for other in islice(others, _MOST_COMPARED):
             links = {name: link for name, link in other.links.items() if not link.is_idle and name not in done}
             is_silent = now_ms - other.heard_at_ms > self.directory.settings.silence_s * 500
