@@ -119,24 +119,32 @@ class OutputGate:
 
     def __init__(self) -> None:
         self.held = False
-        self._queued: list[tuple[Callable[[], None], Callable[[], None] | None]] = []
+        self._queued: list[tuple[Callable[[], None] | None, Any, Any]] = []
+        """(release, lost, nothing), or (None, socket, message)."""
 
     def hold(self, release: Callable[[], None], lost: Callable[[], None] | None = None) -> None:
         """Call `release` when the pending writes are committed, at once when there are none; `lost` when they fail."""
         if self.held:
-            self._queued.append((release, lost))
+            self._queued.append((release, lost, None))
         else:
             release()
+
+    def hold_message(self, receiver: WebSocket, data: str | bytes) -> None:
+        """Hand a message to the end that receives it, when the pending writes are committed; there are some."""
+        self._queued.append((None, receiver, data))
 
     def open(self) -> None:
         """The commit succeeded: release everything. The gate stays held meanwhile, so that nothing overtakes."""
         position = 0
         queued = self._queued
         while position < len(queued):
-            release, _ = queued[position]
+            release, receiver, data = queued[position]
             position += 1
             try:
-                release()
+                if release is None:
+                    receiver.sink.message(data)
+                else:
+                    release()
             except Exception:  # a task root: one receiver's failure must not hold back the others for ever
                 _log.exception("a receiver of an object's output failed")
         queued.clear()
@@ -146,8 +154,8 @@ class OutputGate:
         """The writes are lost: nothing that depends on them may leave."""
         queued, self._queued = self._queued, []
         self.held = False
-        for _, lost in queued:
-            if lost is not None:
+        for release, lost, _ in queued:
+            if release is not None and lost is not None:
                 lost()
 
 

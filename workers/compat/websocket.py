@@ -249,8 +249,7 @@ class WebSocket(JsProxy):
             data = sendable(data)
         owner = self._owner
         if owner is not None and owner.held:
-            peer = self._peer
-            owner.hold(lambda: peer._sink.message(data))
+            owner.hold_message(self._peer, data)
         else:
             self._peer._sink.message(data)
 

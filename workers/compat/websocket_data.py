@@ -37,6 +37,10 @@ class Owner(Protocol):
         """Call `release` after the pending commit, in order; `lost` when it fails."""
         ...
 
+    def hold_message(self, receiver: Any, data: str | bytes) -> None:
+        """Give `data` to the sink of the end `receiver` after the pending commit, in order with the rest."""
+        ...
+
     def dispatch(self, event: Callable[[], object], /) -> None:
         """Run `event` as a turn of the object; an awaitable result is awaited in it."""
         ...

@@ -70,6 +70,9 @@ class Held:
     def hold(self, release: Callable[[], None], lost: Callable[[], None] | None = None) -> None:
         self.waiting.append(release)
 
+    def hold_message(self, receiver: WebSocket, data: str | bytes) -> None:
+        self.waiting.append(lambda: receiver.sink.message(data))
+
     def dispatch(self, event: Callable[[], object], /) -> None: ...
     def attach(self, ws: object) -> None: ...
     def detach(self, ws: object) -> None: ...

@@ -32,6 +32,9 @@ class Gate:
     def hold(self, release: Any, lost: Any = None) -> None:
         self.waiting.append(release)
 
+    def hold_message(self, receiver: Any, data: Any) -> None:
+        self.waiting.append(lambda: receiver.sink.message(data))
+
     def dispatch(self, event: Any, /) -> None:
         event()
 
