@@ -15,7 +15,10 @@ from __future__ import annotations
 import asyncio
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import Context
 from typing import Any
+
+from workers.compat import ambient
 
 __all__ = ["arm", "call", "has_stack", "is_armed", "stacked", "wait"]
 
@@ -29,6 +32,29 @@ def arm() -> None:
         import greenlet
 
         _greenlet = greenlet
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if loop.get_task_factory() is None:
+        loop.set_task_factory(_task)
+
+
+def _task(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any] | Generator[Any, Any, Any], **options: Any
+) -> asyncio.Task[Any]:
+    """Make a task: in one that a Worker starts `wait` works too."""
+    context: Context | None = options.get("context")
+    worker = ambient.current.get(None) if context is None else context.get(ambient.current)
+    if worker is not None and asyncio.iscoroutine(work):
+        task = asyncio.Task(_stacked_task(work), loop=loop, **options)
+        task.add_done_callback(lambda _: work.close())  # one that was cancelled before it began is not begun any more
+        return task
+    return asyncio.Task(work, loop=loop, **options)  # pyright: ignore[reportArgumentType] - what the loop was given
+
+
+async def _stacked_task(work: Coroutine[Any, Any, Any]) -> Any:
+    return await stacked(work)
 
 
 def is_armed() -> bool:
@@ -94,7 +120,8 @@ async def _called(function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 async def call(function: Callable[..., Any], *args: Any) -> Any:
     """Call a handler, synchronous or not, so that `wait` works in it; return its result."""
-    return await stacked(_called(function, args))
+    work = _called(function, args)
+    return await (work if has_stack() else stacked(work))
 
 
 def wait(awaitable: Awaitable[Any]) -> Any:

@@ -69,8 +69,8 @@ def run_sync(awaitable: Awaitable[Any]) -> Any:
         if inspect.iscoroutine(awaitable):
             awaitable.close()
         raise RuntimeError(
-            "run_sync cannot wait here: it works below a handler of a Worker that had imported run_sync when the event "
-            "began (import it at the top of a module), and not in tasks the Worker starts itself. Use `await` there."
+            "run_sync cannot wait here: it works in the handlers and tasks of a Worker that had imported run_sync when "
+            "the event began (import it at the top of a module). Use `await` here."
         )
     home = _home.get()
     if home is None:

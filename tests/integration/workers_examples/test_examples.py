@@ -42,6 +42,8 @@ async def test_fastapi(start: Any, client: Any, get: Any) -> None:
     async with start("fastapi") as url:
         assert json.loads(await get(url)) == {"message": "Hello", "env": "from the environment", "base": f"{url}/"}
         assert json.loads(await get(f"{url}/sync/4?twice=true")) == {"number": 8}
+        async with client.get(f"{url}/waits") as response:
+            assert (response.headers["x-stamp"], await response.json()) == ("seen", {"message": "waited for"})
         assert json.loads(await get(f"{url}/sync/x"))["detail"][0]["loc"] == ["path", "number"]
         for title, stars in (("A", 1), ("B", 5)):
             async with client.post(f"{url}/notes", json={"title": title, "stars": stars}) as response:

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
 from durable_objects.gates import InputGate, gated
-from workers.compat import stacks
+from workers.compat import ambient, stacks
+from workers.compat.ambient import Ambient, Env
 from workers.compat.sync_bridge import can_run_sync, run_sync
+from workers.compat.web import Request, Response
 
 variable: ContextVar[str] = ContextVar("variable", default="outer")
 
 
 @pytest.fixture(autouse=True)
-def armed() -> None:
+async def armed() -> None:
     stacks.arm()
 
 
@@ -140,3 +143,59 @@ async def test_a_locked_input_gate_keeps_it_suspended():
         assert steps == []
         gate.unlock(section)
     assert steps == ["resumed"]
+
+
+async def no_network(request: Request) -> Response:
+    return Response()
+
+
+async def test_tasks_that_a_worker_starts_wait_too_and_others_are_left_alone():
+    def work(number: int) -> object:
+        return run_sync(later(number))
+
+    async def task(number: int) -> object:
+        await asyncio.sleep(0)
+        return work(number)
+
+    async def handler() -> list[object]:
+        async with asyncio.TaskGroup() as tasks:
+            started = [tasks.create_task(task(number)) for number in range(5)]
+        return [each.result() for each in started]
+
+    async def plain() -> bool:
+        return can_run_sync()
+
+    worker = Ambient(Env({}), lambda work: None, no_network)
+    async with asyncio.TaskGroup() as tasks:
+        outside = tasks.create_task(plain())
+        with ambient.enter(worker):
+            inside = tasks.create_task(handler())
+    assert (outside.result(), inside.result()) == (False, list(range(5)))
+
+
+async def test_a_task_of_a_worker_is_cancelled_where_it_waits():
+    cleaned: list[str] = []
+    waiting = asyncio.Event()
+
+    async def task() -> None:
+        waiting.set()
+        try:
+            run_sync(asyncio.Event().wait())
+        finally:
+            cleaned.append("yes")
+
+    with ambient.enter(Ambient(Env({}), lambda work: None, no_network)):
+        async with asyncio.TaskGroup() as tasks:
+            started = tasks.create_task(task())
+            await waiting.wait()
+            started.cancel()
+    assert (started.cancelled(), cleaned) == (True, ["yes"])
+
+
+async def test_a_task_that_is_cancelled_before_it_begins_leaves_nothing_behind():
+    with ambient.enter(Ambient(Env({}), lambda work: None, no_network)):
+        async with asyncio.TaskGroup() as tasks:
+            started = tasks.create_task(later("never"))
+            started.cancel()
+    gc.collect()  # a coroutine that was never awaited would be a warning
+    assert started.cancelled()

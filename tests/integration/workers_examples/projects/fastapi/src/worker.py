@@ -2,6 +2,7 @@ import asgi
 from fastapi import Depends, FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
+from pyodide.ffi import run_sync
 from workers import WorkerEntrypoint
 
 app = FastAPI()
@@ -19,6 +20,22 @@ def database(request: Request):
 @app.get("/")
 async def root(request: Request):
     return {"message": "Hello", "env": request.scope["env"].MESSAGE, "base": str(request.base_url)}
+
+
+@app.middleware("http")
+async def stamped(request: Request, call_next):
+    response = await call_next(request)
+    response.headers["x-stamp"] = "seen"
+    return response
+
+
+def message_of(db):
+    return run_sync(db.prepare("SELECT 'waited for' AS message").first("message"))
+
+
+@app.get("/waits")
+async def waits(db=Depends(database)):
+    return {"message": message_of(db)}
 
 
 @app.get("/sync/{number}")
