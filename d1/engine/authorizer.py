@@ -207,7 +207,7 @@ class Authorizer:
 
 
 def _pragma_allowed(name: str, argument: str | None) -> bool:
-    kind = PRAGMAS.get(name.lower())
+    kind = PRAGMAS.get(name)  # production compares the name as it is written
     match kind:
         case None:
             return False

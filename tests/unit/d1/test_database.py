@@ -209,3 +209,18 @@ async def test_a_session_can_go_on_from_a_bookmark(db: D1Database) -> None:
 async def test_a_session_is_no_database(db: D1Database) -> None:
     assert not hasattr(db.withSession(), "exec")
     assert not hasattr(db.withSession(), "dump")
+
+
+async def test_changes_of_a_full_text_index_are_counted_before_it_commits(db: D1Database) -> None:
+    await db.exec("CREATE VIRTUAL TABLE docs USING fts5(title)\nINSERT INTO docs VALUES('x'), ('y')")
+    alone = await db.prepare("INSERT INTO docs VALUES('z')").run()
+    (batched,) = await db.batch([db.prepare("INSERT INTO docs VALUES('z')")])
+    assert (alone.meta.changes, batched.meta.changes) == (3, 3)
+
+
+@pytest.mark.parametrize("sql", ["PRAGMA FOREIGN_KEYS", "PRAGMA Table_Info(t)", "pragma main.TABLE_INFO(t)"])
+async def test_names_of_pragmas_are_lower_case(db: D1Database, sql: str) -> None:
+    with pytest.raises(D1Error, match="not authorized: SQLITE_AUTH"):
+        await db.prepare(sql).run()
+    assert (await db.prepare(sql.lower()).run()).results
+    assert await db.prepare("SELECT count(*) n FROM pragma_TABLE_INFO('t')").first("n") == 2
