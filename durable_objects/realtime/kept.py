@@ -225,7 +225,7 @@ class Keeper:
         own = {name for name, link in member.links.items() if link.spellings}
         found, over = self.sessions.claim(member.known_as, own)
         done = set(own)
-        for session in found:
+        for session in found[-_MOST_WAITING:]:
             absent = self._absent[session]
             for name, kept in session.topics.items():
                 if name in done:
