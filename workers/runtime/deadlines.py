@@ -3,6 +3,8 @@
 Only the time until a handler has returned its response counts: a body that streams, a WebSocket and `waitUntil` work
 go on after it. One timer looks at all handlers, and their time begins when it first sees them: a request costs two
 entries in a dict, no timer and no look at the clock.
+
+DIFFERS(hung-handler): Cloudflare sees at once that nothing is pending which could wake a handler.
 """
 
 from __future__ import annotations

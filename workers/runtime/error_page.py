@@ -1,4 +1,7 @@
-"""An exception as a web page, for the browser of the person who wrote the Worker."""
+"""An exception as a web page, for the browser of the person who wrote the Worker.
+
+DIFFERS(error-page): Cloudflare answers with text.
+"""
 
 from __future__ import annotations
 

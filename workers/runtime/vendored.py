@@ -3,6 +3,8 @@
 `python_modules/` holds what is deployed. A package with compiled parts is compiled for WebAssembly there and cannot be
 run here; its native twin is taken from `.venv-workers/` or from the environment that flarelet runs in, and so is every
 package that insists on one version of such a twin.
+
+DIFFERS(wasm-packages): Cloudflare runs what is compiled for WebAssembly.
 """
 
 from __future__ import annotations

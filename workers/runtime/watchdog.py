@@ -4,6 +4,8 @@ A thread looks whether the loop still beats. If it does not, the log says which 
 which request, while it is being run. After the limit the code is interrupted by an exception, by a signal to the main
 thread, whose handler sees what is being run and interrupts nothing but the Worker's own code: state of the runtime is
 never left half done. Where there are no signals (Windows, a loop in another thread) there is the report only.
+
+DIFFERS(busy-code): Cloudflare ends the instance.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Runs `scheduled` handlers when their time has come, as `[triggers] crons` says."""
+"""Runs `scheduled` handlers when their time has come, as `[triggers] crons` says.
+
+DIFFERS(fired-crons): only when it is asked for.
+"""
 
 from __future__ import annotations
 
