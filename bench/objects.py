@@ -228,7 +228,7 @@ async def idle_sockets(count: int) -> None:
             await asyncio.sleep(0)
         woke_ms = (time.perf_counter() - began) * 1000
         assert log == ["constructor", (7, count)], log
-        print(f"{count:,} hibernated sockets: {per_socket / 1024:.2f} KiB each; first event after {woke_ms:.1f} ms")
+        print(f"{count:,} hibernated sockets: {per_socket / 1024:.2f} KiB each in the object; first event after {woke_ms:.1f} ms")
         await host.close()
 
 
