@@ -8,11 +8,22 @@
 import { RealtimeError } from "./errors.js";
 import { Listeners } from "./listeners.js";
 import { Presence } from "./presence.js";
-import { Recovery } from "./recovery.js";
-import type { Ack, Gap, HistoryMessage, RealtimeCallback, RealtimePayload, Recovered, Stop } from "./types.js";
+import { Recovery, type Verdict } from "./recovery.js";
+import type {
+  Ack,
+  Gap,
+  HistoryMessage,
+  RealtimeCallback,
+  RealtimePayload,
+  Recovered,
+  ServerFrame,
+  Stop,
+} from "./types.js";
 
 /** What a topic needs of the client. */
 export interface Wire {
+  /** Whether the server speaks flarelet-v1 on the present connection. */
+  readonly isV1: boolean;
   send(frame: object): boolean;
   publish(topic: string, event: string, data: unknown, options: PublishOptions): Promise<Ack>;
   history(topic: string, limit: number, before?: number): Promise<HistoryMessage[]>;
@@ -27,10 +38,19 @@ export interface PublishOptions {
   id?: string;
 }
 
+/** How a topic is subscribed. The first channel that subscribes decides for all channels of the topic. */
 export interface ChannelOptions {
-  /** Sent with the subscription. */
+  /** Of a table: only rows that match, `{status: "open", total: {gt: 100}}`; see the server's reference. */
   filter?: Record<string, unknown>;
-  /** false: do not read missed messages after a reconnect (default true). */
+  /** Of a table: only these columns, beside the key. */
+  columns?: string[];
+  /** Of a table: its rows first, told to `onSnapshot`; again after a gap. */
+  snapshot?: boolean;
+  /** Only these events. */
+  event?: string | string[];
+  /** Who is present ("full"), how many ("occupancy"), or nothing ("none"). */
+  presence?: "full" | "occupancy" | "none";
+  /** false: do not ask for missed events after a reconnect (default true). */
   recover?: boolean;
 }
 
@@ -40,6 +60,7 @@ export class Topic {
   readonly subscribers = new Set<Channel<any>>();
   #trackers = new Map<Channel<any>, Record<string, unknown>>();
   #recovery: Recovery;
+  #rows: any[] | undefined; // parts of a snapshot
   #confirmations = 0;
   #isWanted = false; // the server is, or will be, asked for it
   isReady = false;
@@ -49,13 +70,17 @@ export class Topic {
     private readonly wire: Wire,
     private readonly options: ChannelOptions,
   ) {
-    this.#recovery = this.#newRecovery();
+    this.#recovery = new Recovery(name, (verdict) => this.#tell(verdict));
   }
 
   enter(channel: Channel<any>): void {
     this.channels.add(channel);
     this.subscribers.add(channel);
-    if (this.#isWanted) return;
+    if (this.#isWanted) {
+      // its rows are wanted by one more: they come again, for all
+      if (this.options.snapshot && this.isReady) this.#subscribe(true);
+      return;
+    }
     this.#isWanted = true;
     this.#subscribe();
   }
@@ -90,24 +115,28 @@ export class Topic {
     this.isReady = false;
   }
 
-  subscribed(): void {
+  /** A frame about this topic. */
+  received(frame: ServerFrame): void {
     if (!this.subscribers.size) return;
-    const recovery = this.#recovery;
-    this.isReady = true;
-    this.presence._expectSync();
-    this.each((channel) => channel._ready());
-    if (this.#confirmations++) void recovery.again().then((verdict) => this.#tell(recovery, verdict));
-    else void recovery.first();
-  }
-
-  received(payload: RealtimePayload): void {
-    if (!this.subscribers.size) return;
-    this.presence._follow(payload);
-    this.#recovery.accept(payload);
-  }
-
-  resync(): void {
-    this.#gap({ topic: this.name, reason: "resync", message: "the server left changes out" });
+    switch (frame.type) {
+      case "subscribed":
+        return this.#subscribed(frame);
+      case "recovered":
+      case "gap":
+        return this.#recovery.judge(frame);
+      case "resync":
+        return this.#tell({ gap: { topic: this.name, reason: "resync", message: "the server left changes out" } });
+      case "snapshot":
+        return this.#part(frame);
+      case "presence":
+        return this.#present(frame);
+      case "event":
+      case "db_change":
+      case "chat_message":
+        if (!this.wire.isV1) this.presence._followEvent(frame as RealtimePayload);
+        if (this.#recovery.accept(frame as RealtimePayload)) this.#emit(frame as RealtimePayload);
+        return this.#recovery.settle();
+    }
   }
 
   error(error: RealtimeError): boolean {
@@ -124,6 +153,36 @@ export class Topic {
     if (!this.channels.size && !this.#trackers.size && !this.#isWanted) this.wire.forget(this);
   }
 
+  #subscribed(frame: ServerFrame): void {
+    this.isReady = true;
+    const again = this.#confirmations++ > 0;
+    if (!this.wire.isV1) this.presence._clear();
+    this.#recovery.begin(frame);
+    this.each((channel) => channel._ready());
+    if (!again || this.wire.isV1) return;
+    this.#tell({ gap: { topic: this.name, reason: "server", message: "the server does not tell what was missed" } });
+  }
+
+  #part({ rows, last }: ServerFrame): void {
+    this.#rows = [...(this.#rows ?? []), ...rows];
+    if (!last) return;
+    const all = this.#rows;
+    this.#rows = undefined;
+    this.each((channel) => channel._snapshot(all));
+  }
+
+  #present(frame: ServerFrame): void {
+    const told = this.presence._follow(frame);
+    if (!told) this.wire.send({ type: "presence", topic: this.name });
+    for (const { event, data } of told ?? []) {
+      this.#emit({ type: "event", topic: this.name, event, data, userId: data.userId });
+    }
+  }
+
+  #emit(payload: RealtimePayload): void {
+    this.each((channel) => channel._emit(payload));
+  }
+
   #leaveIfAlone(): void {
     if (this.subscribers.size || !this.#isWanted) return;
     this.#isWanted = this.isReady = false;
@@ -131,13 +190,17 @@ export class Topic {
     this.wire.send({ type: "unsubscribe", topic: this.name });
     this.#showState(false); // for the server, presence ended with the subscription
     this.presence._clear();
-    this.#recovery = this.#newRecovery(); // what is read for the old one reaches nobody
+    this.#recovery.forget();
     this.forgetIfUnused();
   }
 
-  #subscribe(): void {
-    const { filter } = this.options;
-    this.wire.send({ type: "subscribe", topic: this.name, ...(filter && { filter }) });
+  #subscribe(anew = false): void {
+    const { filter, columns, snapshot, event, presence, recover } = this.options;
+    if (anew || recover === false) this.#recovery.forget();
+    const { since } = this.#recovery;
+    const more = this.wire.isV1 ? { columns, event, presence, since, snapshot: (!since && snapshot) || undefined } : {};
+    this.#rows = undefined;
+    this.wire.send({ type: "subscribe", topic: this.name, filter, ...more });
   }
 
   /** Tell the server what is tracked: the state of the channel that tracked last. */
@@ -147,24 +210,10 @@ export class Topic {
     else if (wasTracking) this.wire.send({ type: "untrack", topic: this.name });
   }
 
-  #newRecovery(): Recovery {
-    const recovery: Recovery = new Recovery(
-      this.name,
-      (limit, before) => this.wire.history(this.name, limit, before),
-      (payload) => this.#recovery === recovery && this.each((channel) => channel._emit(payload)),
-      this.options.recover !== false,
-    );
-    return recovery;
-  }
-
-  #tell(recovery: Recovery, verdict: { recovered: Recovered } | { gap: Gap } | undefined): void {
-    if (!verdict || recovery !== this.#recovery) return;
-    if ("gap" in verdict) this.#gap(verdict.gap);
-    else this.each((channel) => channel._recovered(verdict.recovered));
-  }
-
-  #gap(gap: Gap): void {
-    this.each((channel) => channel._gap(gap));
+  #tell(verdict: Verdict): void {
+    if (!("gap" in verdict)) return this.each((channel) => channel._recovered(verdict.recovered));
+    this.each((channel) => channel._gap(verdict.gap));
+    if (this.options.snapshot && this.wire.isV1 && this.isReady) this.#subscribe(true);
   }
 }
 
@@ -174,6 +223,7 @@ export class Channel<T = any> {
   #ready = new Listeners<{ again: boolean }>();
   #recoveries = new Listeners<Recovered>();
   #gaps = new Listeners<Gap>();
+  #snapshots = new Listeners<T[]>();
   #errors = new Listeners<RealtimeError>();
   #readies = 0;
   #isSubscribed = false;
@@ -224,7 +274,9 @@ export class Channel<T = any> {
   /** Receive nothing more and be no longer present; callbacks are removed. Other channels of the topic go on. */
   unsubscribe(): void {
     this.#callbacks.clear();
-    for (const listeners of [this.#ready, this.#recoveries, this.#gaps, this.#errors]) listeners.clear();
+    for (const listeners of [this.#ready, this.#recoveries, this.#gaps, this.#snapshots, this.#errors]) {
+      listeners.clear();
+    }
     this.#isSubscribed = false;
     this.#readies = 0;
     this.topicOf().leave(this);
@@ -258,6 +310,16 @@ export class Channel<T = any> {
     return this.#ready.add(callback);
   }
 
+  /** Ask for a token stream of this topic to end; its producer is told. */
+  cancel(stream: string, reason?: string): void {
+    this.wire.send({ type: "cancel", topic: this.topic, stream, reason });
+  }
+
+  /** The rows of the table, of a channel with the option `snapshot`: changes after them come to the handlers. */
+  onSnapshot(callback: (rows: T[]) => void): Stop {
+    return this.#snapshots.add(callback);
+  }
+
   /** After a reconnect nothing is missing: `count` missed messages were handed to the handlers. */
   onRecovered(callback: (recovered: Recovered) => void): Stop {
     return this.#recoveries.add(callback);
@@ -288,6 +350,11 @@ export class Channel<T = any> {
   /** @internal */
   _recovered(recovered: Recovered): void {
     this.#recoveries.tell(recovered);
+  }
+
+  /** @internal */
+  _snapshot(rows: T[]): void {
+    this.#snapshots.tell(rows);
   }
 
   /** @internal */

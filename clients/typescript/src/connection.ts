@@ -19,6 +19,7 @@ const OPEN = 1;
 /** The part of the standard WebSocket that is used, so that another class can be given where there is none. */
 export interface SocketLike {
   readyState: number;
+  readonly protocol?: string;
   onopen: ((event: any) => void) | null;
   onmessage: ((event: any) => void) | null;
   onclose: ((event: any) => void) | null;
@@ -34,7 +35,8 @@ export interface ConnectionOptions {
   Socket: SocketClass | undefined;
   maxAttempts: number;
   random: () => number;
-  opened: () => void;
+  /** `protocol` is what the server chose. */
+  opened: (protocol: string) => void;
   received: (frame: ServerFrame) => void;
   failed: (error: RealtimeError) => void;
   gaveUp: () => void;
@@ -111,7 +113,7 @@ export class Connection {
     clearTimeout(this.#watchdog);
     this.#watchdog = undefined;
     this.#pingTimer = setInterval(() => this.#ping(), PING_EVERY_MS);
-    this.#become("connected", this.options.opened);
+    this.#become("connected", () => this.options.opened(this.#socket?.protocol ?? ""));
     this.#settle();
   }
 

@@ -6,8 +6,9 @@ import { clientError, type ErrorReference, RealtimeError } from "./errors.js";
 import { Listeners } from "./listeners.js";
 import { Outbox } from "./outbox.js";
 import { fullTopic } from "./topics.js";
-import type { Ack, HistoryMessage, RealtimePayload, RealtimeStatus, ServerFrame, Stop } from "./types.js";
+import type { Ack, HistoryMessage, RealtimeStatus, ServerFrame, Stop } from "./types.js";
 
+const V1 = "flarelet-v1";
 const HISTORY_WITHIN_MS = 10_000;
 const NOT_A_TOKEN = /[^!#$%&'*+\-.^_`|~0-9A-Za-z]/; // RFC 7230: what a subprotocol may hold
 
@@ -44,6 +45,7 @@ export class RealtimeClient {
   #errors = new Listeners<RealtimeError>();
   #maxRetries = new Listeners<void>();
   #wire: Wire;
+  #isV1 = false;
 
   constructor(options: RealtimeClientOptions = {}) {
     this.#options = options;
@@ -54,7 +56,7 @@ export class RealtimeClient {
       Socket: options.WebSocket as SocketClass | undefined,
       maxAttempts: options.maxReconnectAttempts ?? Infinity,
       random: options.random ?? Math.random,
-      opened: () => this.#opened(),
+      opened: (protocol) => this.#opened(protocol),
       received: (frame) => this.#received(frame),
       failed: (error) => this.#tell(error),
       gaveUp: () => this.#gaveUp(),
@@ -68,7 +70,11 @@ export class RealtimeClient {
       options.ackTimeoutMs ?? 15_000,
       (error) => this.#tell(error),
     );
+    const isV1 = () => this.#isV1;
     this.#wire = {
+      get isV1() {
+        return isV1();
+      },
       send: (frame) => this.#send(frame),
       publish: (topic, event, data, more) => this.#publish(topic, event, data, more),
       history: (topic, limit, before) => this.#history(topic, limit, before),
@@ -167,7 +173,7 @@ export class RealtimeClient {
     const protocols = [];
     if (apiKey) protocols.push(`aerostack-key.${apiKey}`);
     if (this.#token) protocols.push(`aerostack-token.${this.#token}`);
-    if (protocols.length) protocols.push("aerostack-v1");
+    protocols.push("aerostack-v1", V1);
     return { url: url.href, protocols };
   }
 
@@ -194,7 +200,8 @@ export class RealtimeClient {
     if (this.status === "idle") this.connect().catch(() => {}); // told as an error event
   }
 
-  #opened(): void {
+  #opened(protocol: string): void {
+    this.#isV1 = protocol === V1;
     for (const topic of this.#topics.values()) topic.restore();
     const chats = this.#chats;
     this.#chats = [];
@@ -213,15 +220,9 @@ export class RealtimeClient {
         return this.#outbox.acknowledged(frame as unknown as Ack);
       case "error":
         return this.#refused(frame);
-      case "subscribed":
-        return this.#topics.get(frame.topic)?.subscribed();
-      case "resync":
-        return this.#topics.get(frame.channel)?.resync();
-      case "event":
-      case "db_change":
-      case "chat_message":
-        return this.#topics.get(frame.topic)?.received(frame as RealtimePayload);
     }
+    const topic = frame.topic ?? frame.channel;
+    if (typeof topic === "string") this.#topics.get(topic)?.received(frame);
   }
 
   #refused({ code, name, message, retry, ref }: ServerFrame): void {

@@ -17,7 +17,10 @@ export interface RealtimePayload<T = any> {
   userId?: string;
   timestamp?: number;
   id?: string;
-  /** True when it was read from the history after a reconnect, not received live. */
+  /** Its position. */
+  epoch?: string;
+  offset?: number;
+  /** True when it was missed while the connection was away and told afterwards. */
   recovered?: boolean;
   [field: string]: any;
 }
@@ -32,6 +35,12 @@ export interface HistoryMessage<T = any> {
   event: string;
   data: T;
   created_at: number;
+}
+
+/** The place of an event in its topic: `offset` grows within an `epoch`. */
+export interface Position {
+  epoch: string;
+  offset: number;
 }
 
 /** What the server says of a publish it accepted. */
@@ -50,22 +59,32 @@ export interface Ack {
 export interface Member<S = Record<string, any>> {
   userId: string;
   state: S;
+  /** The ids of the user's connections. */
+  connections?: string[];
 }
 
-/** After a reconnect (or a `resync`): how much was read again and handed to the handlers. */
+/** How many are present on a topic. */
+export interface Occupancy {
+  users: number;
+  connections: number;
+}
+
+/** After a reconnect: nothing is missing; so many missed events were handed to the handlers. */
 export interface Recovered {
   topic: string;
   count: number;
 }
 
 /**
- * Something may have been missed. `table`: row changes have no history, read the table again; `resync`: the server left
- * changes out; `history`: the messages could not be read; `expired`: older ones are no longer kept.
+ * Something may have been missed between two positions: read again what is shown. `reason` is the server's (`expired`,
+ * `epoch`, `resync`, `unwatched`, ...), or `server` when it does not speak of positions at all.
  */
 export interface Gap {
   topic: string;
-  reason: "table" | "resync" | "history" | "expired" | "disabled";
+  reason: string;
   message: string;
+  from?: Position | null;
+  to?: Position | null;
 }
 
 /** Any frame of the server. */

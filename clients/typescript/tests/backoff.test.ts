@@ -27,7 +27,9 @@ class FakeSocket {
   close(): void {
     this.readyState = 3;
   }
-  open(): void {
+  protocol = "";
+  open(protocol = ""): void {
+    this.protocol = protocol;
     this.readyState = 1;
     this.onopen?.({});
   }
@@ -136,7 +138,12 @@ test("it pings every 30 s, and silence after a ping ends the socket without wait
 test("credentials go into subprotocols, never into the address", () => {
   const realtime = client({ apiKey: "pk_1", token: "t.o.k", userId: "ann" });
   realtime.connect().catch(() => {});
-  expect(FakeSocket.last.protocols).toEqual(["aerostack-key.pk_1", "aerostack-token.t.o.k", "aerostack-v1"]);
+  expect(FakeSocket.last.protocols).toEqual([
+    "aerostack-key.pk_1",
+    "aerostack-token.t.o.k",
+    "aerostack-v1",
+    "flarelet-v1",
+  ]);
   expect(FakeSocket.last.url).toBe("ws://host/api/realtime?projectId=demo&userId=ann");
   expect(() => client({ apiKey: "a=b" })).toThrow(/apiKey/);
 });
@@ -257,7 +264,96 @@ test("members of an earlier connection go when the server knows nobody", async (
   await vi.advanceTimersByTimeAsync(1_000);
   FakeSocket.last.open();
   FakeSocket.last.say({ type: "subscribed", topic });
-  expect(room.presence.members.size).toBe(2); // no flicker while the list is on its way
-  await vi.advanceTimersByTimeAsync(1_000);
   expect(room.presence.members.size).toBe(0);
+});
+
+/** A client of a server that speaks flarelet-v1, subscribed to one topic. */
+function negotiated(name = "room/1", options = {}) {
+  const realtime = client();
+  const channel = realtime.channel(name, options);
+  const told: unknown[] = [];
+  channel.on("*", ({ event, data, recovered }) => told.push(recovered ? [event, data, "missed"] : [event, data]));
+  channel.onRecovered(({ count }) => told.push(["recovered", count]));
+  channel.onGap(({ reason, from, to }) => told.push(["gap", reason, from, to]));
+  channel.subscribe();
+  FakeSocket.last.open("flarelet-v1");
+  return { realtime, channel, told, topic: channel.topic };
+}
+const event = (topic: string, offset: number, epoch = "e1") => ({ type: "event", topic, event: "n", data: offset, epoch, offset });
+
+test("a subscription that comes back sends its position, and the verdict is told after what was missed", async () => {
+  const { told, topic } = negotiated();
+  FakeSocket.last.say({ type: "subscribed", topic, epoch: "e1", offset: 4 });
+  FakeSocket.last.say(event(topic, 5));
+  FakeSocket.last.end();
+  await vi.advanceTimersByTimeAsync(1_000);
+  FakeSocket.last.open("flarelet-v1");
+  expect(FakeSocket.last.sent).toEqual([{ type: "subscribe", topic, since: { epoch: "e1", offset: 5 } }]);
+  FakeSocket.last.say({ type: "subscribed", topic, epoch: "e1", offset: 7 });
+  FakeSocket.last.say({ type: "recovered", topic, epoch: "e1", offset: 7, count: 2 });
+  for (const offset of [6, 7, 7, 8]) FakeSocket.last.say(event(topic, offset)); // one of them twice
+  expect(told).toEqual([["n", 5], ["n", 6, "missed"], ["n", 7, "missed"], ["recovered", 2], ["n", 8]]);
+});
+
+test("a gap is told with its ends, and the position after it counts", async () => {
+  const { told, topic } = negotiated();
+  FakeSocket.last.say({ type: "subscribed", topic, epoch: "e1", offset: 4 });
+  FakeSocket.last.end();
+  await vi.advanceTimersByTimeAsync(1_000);
+  FakeSocket.last.open("flarelet-v1");
+  FakeSocket.last.say({ type: "subscribed", topic, epoch: "e2", offset: 9 });
+  const [from, to] = [{ epoch: "e1", offset: 4 }, { epoch: "e2", offset: 9 }];
+  FakeSocket.last.say({ type: "gap", topic, from, to, reason: "epoch", count: 0 });
+  expect(told).toEqual([["gap", "epoch", from, to]]);
+  FakeSocket.last.say(event(topic, 10, "e2"));
+  FakeSocket.last.end();
+  await vi.advanceTimersByTimeAsync(1_000);
+  FakeSocket.last.open("flarelet-v1");
+  expect(FakeSocket.last.sent).toEqual([{ type: "subscribe", topic, since: { epoch: "e2", offset: 10 } }]);
+});
+
+test("after a gap a table with rows is asked for its rows again", () => {
+  const { channel, topic } = negotiated("orders", { snapshot: true });
+  const rows: unknown[] = [];
+  channel.onSnapshot((all) => rows.push(all));
+  expect(FakeSocket.last.sent).toEqual([{ type: "subscribe", topic, snapshot: true }]);
+  FakeSocket.last.say({ type: "subscribed", topic, epoch: "d", offset: 1 });
+  FakeSocket.last.say({ type: "snapshot", topic, rows: [{ id: 1 }], epoch: "d", offset: 1, part: 0, last: false });
+  FakeSocket.last.say({ type: "snapshot", topic, rows: [{ id: 2 }], epoch: "d", offset: 1, part: 1, last: true });
+  expect(rows).toEqual([[{ id: 1 }, { id: 2 }]]);
+  FakeSocket.last.say({ type: "gap", topic, from: null, to: null, reason: "resync", count: 0 });
+  expect(FakeSocket.last.sent.at(-1)).toEqual({ type: "subscribe", topic, snapshot: true });
+});
+
+test("presence is a list and the changes after it; a missing change asks for the list", () => {
+  const { channel, told, topic } = negotiated();
+  const presence = (kind: string, version: number, more: object) => ({
+    type: "presence", topic, kind, epoch: "e", version, occupancy: { users: 1, connections: 1 }, ...more,
+  });
+  const ann = { userId: "ann", state: { x: 1 }, connections: ["c1"] };
+  FakeSocket.last.say({ type: "subscribed", topic, epoch: "e1", offset: 0 });
+  FakeSocket.last.say(presence("snapshot", 3, { users: [ann] }));
+  FakeSocket.last.say(presence("diff", 4, { joins: [{ userId: "bob", state: {}, connections: ["c2"] }], leaves: ["ann"] }));
+  expect([...channel.presence.members.keys()]).toEqual(["bob"]);
+  expect(told.map((one: any) => one[0])).toEqual(["presence:sync", "presence:join", "presence:leave"]);
+  FakeSocket.last.say(presence("diff", 6, { leaves: ["bob"] }));
+  expect(FakeSocket.last.sent.at(-1)).toEqual({ type: "presence", topic });
+  expect([...channel.presence.members.keys()]).toEqual(["bob"]);
+  FakeSocket.last.say(presence("snapshot", 6, { users: [] }));
+  expect(channel.presence.members.size).toBe(0);
+});
+
+test("a server that speaks the public protocol only says nothing of what was missed: that is a gap", async () => {
+  const realtime = client();
+  const gaps: string[] = [];
+  const room = realtime.channel("room/1", { columns: ["id"], snapshot: true }).subscribe();
+  room.onGap(({ reason }) => gaps.push(reason));
+  FakeSocket.last.open();
+  expect(FakeSocket.last.sent).toEqual([{ type: "subscribe", topic: "room/1/demo" }]);
+  FakeSocket.last.say({ type: "subscribed", topic: "room/1/demo" });
+  FakeSocket.last.end();
+  await vi.advanceTimersByTimeAsync(1_000);
+  FakeSocket.last.open();
+  FakeSocket.last.say({ type: "subscribed", topic: "room/1/demo" });
+  expect(gaps).toEqual(["server"]);
 });
