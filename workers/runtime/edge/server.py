@@ -173,7 +173,7 @@ class Edge:
         return await send(exchange, response)
 
     def _log_left(self, exchange: Exchange) -> None:
-        _log.debug("the client left: %s %s", exchange.message.method, exchange.message.path)
+        _log.debug("the client left: %s %s", exchange.message.method, exchange.message.path.partition("?")[0])
         exchange.protocol.abort()
 
     def _upgrade(self, exchange: Exchange, host: str, response: web.Response) -> Outcome:
