@@ -1,8 +1,9 @@
 """`make fuzz-capture N=200000`: N random statements; their events must replay every table's image, one for one.
 
 Every transaction runs captured, on plain sqlite3, and (where every table has a primary key and no generated column) on
-apsw under a session, SQLite's own account of the changed rows. An event is *missed* or *phantom* when the replayed
-image and the real one differ by it, and *out of order* when its old row is not there at its turn.
+apsw under a session, SQLite's own account of the changed rows, which is compared row by row and value by value. An
+event is *missed* or *phantom* when the replayed image and the real one differ by it, and *out of order* when its old
+row is not there at its turn.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from d1.errors import Failure, ObjectFailure
 from d1.sql import Kind, parse
 
 Image = dict[str, Counter[tuple[Any, ...]]]
+Net = dict[tuple[Any, ...], tuple[dict[str, Any] | None, dict[str, Any] | None]]
+"""Table and key -> the row before and after."""
 
 NAMES = ("t", "t2", "log", "p", "c", "s")
 KEYS = (
@@ -67,6 +70,7 @@ class Figures:
     transactions: int = 0
     rolled_back: int = 0
     session_comparisons: int = 0
+    session_rows: int = 0
     missed: int = 0
     phantom: int = 0
     out_of_order: int = 0
@@ -258,23 +262,72 @@ def run_plain(connection: Any, batch: list[str], error: type[Exception]) -> list
     return [sorted(map(repr, rows)) for rows in results]
 
 
-def net_of_images(before: Image, after: Image) -> Counter[str]:
-    """Count a table's rows that ended otherwise than they began, an update as two."""
-    return Counter(
-        {
-            name: difference
-            for name in NAMES
-            if (difference := ((before[name] - after[name]) + (after[name] - before[name])).total())
-        }
-    )
+def net_of_events(changes: tuple[RowChange, ...], keys: dict[str, list[str]]) -> Net:
+    """Fold events to what became of every row, by its key: the row before the transaction and the row after it."""
+    net: Net = {}
+
+    def key_of(table: str, row: dict[str, Any]) -> tuple[Any, ...]:
+        return (table, *[row[name] for name in keys[table]])
+
+    for change in changes:
+        if change.old is not None:
+            net.setdefault(key_of(change.table, change.old), (change.old, None))
+        if change.data is not None:
+            key = key_of(change.table, change.data)
+            net[key] = (net[key][0] if key in net else None, change.data)
+        if change.old is not None:
+            key = key_of(change.table, change.old)
+            if change.data is None or key_of(change.table, change.data) != key:
+                net[key] = (net[key][0], None)
+    return {key: rows for key, rows in net.items() if rows[0] != rows[1]}
 
 
-def net_of_session(session: apsw.Session) -> Counter[str]:
-    """Count a session's changed rows as `net_of_images` does."""
-    net: Counter[str] = Counter()
+def differs_from_session(session: apsw.Session, net: Net, columns: dict[str, list[str]]) -> bool:
+    """Tell whether a session's changeset says anything else, row by row and value by value.
+
+    A session reports REAL 3.0 in a column without type as INTEGER 3, so that numbers are compared by value.
+    """
+    left = dict(net)
     for change in apsw.Changeset.iter(session.changeset()):
-        net[change.name] += 2 if change.op == "UPDATE" else 1
-    return net
+        names = columns[change.name]
+        old = dict(zip(names, change.old or (), strict=False))
+        new = dict(zip(names, change.new or (), strict=False))
+        identity = new if change.op == "INSERT" else old
+        key = (change.name, *[identity[names[place]] for place in sorted(change.pk_columns)])
+        rows = left.pop(key, None)
+        if rows is None or not is_same_change(change.op, old, new, *rows):
+            return True
+    return bool(left)
+
+
+def is_same_change(
+    op: str, old: dict[str, Any], new: dict[str, Any], before: dict[str, Any] | None, after: dict[str, Any] | None
+) -> bool:
+    """Compare one row of a changeset with what the events made of it."""
+    if op == "INSERT":
+        return before is None and after == new
+    if op == "DELETE":
+        return after is None and before == old
+    if before is None or after is None:
+        return False
+    for name, value in new.items():
+        if value is apsw.no_change:
+            if before[name] != after[name]:
+                return False
+        elif before[name] != old[name] or after[name] != value:
+            return False
+    return True
+
+
+def keys_and_columns(connection: apsw.Connection) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Return the key and all columns of every table, both in the order of columns."""
+    keys: dict[str, list[str]] = {}
+    columns: dict[str, list[str]] = {}
+    for name in NAMES:
+        info = connection.execute(f"PRAGMA table_info({name})").fetchall()
+        keys[name] = [row[1] for row in info if row[5]]
+        columns[name] = [row[1] for row in info]
+    return keys, columns
 
 
 def run_case(seed: int, figures: Figures, transactions_each: int) -> None:
@@ -291,6 +344,7 @@ def run_case(seed: int, figures: Figures, transactions_each: int) -> None:
         for name in NAMES:
             transactions.watch(name)
         has_session = case.has_session
+        keys, columns = keys_and_columns(other)
         before = image(transactions.connection.raw)
         for _ in range(transactions_each):
             batch, schema_change = case.batch()
@@ -320,7 +374,9 @@ def run_case(seed: int, figures: Figures, transactions_each: int) -> None:
                 has_session = not schema_change and image(other) == after
                 if has_session and net_is_comparable(before, after):
                     figures.session_comparisons += 1
-                    figures.session_differences += net_of_session(session) != net_of_images(before, after)
+                    net = net_of_events(changes, keys)
+                    figures.session_rows += len(net)
+                    figures.session_differences += differs_from_session(session, net, columns)
                 session.close()
             before = after
     if figures.wrong != wrong:
@@ -352,7 +408,8 @@ def main() -> None:
         f"({figures.rolled_back:,} rolled back), {figures.events:,} events, "
         f"{time.perf_counter() - began:.0f} s\n"
         f"missed {figures.missed}, phantom {figures.phantom}, out of order {figures.out_of_order}, "
-        f"session comparisons {figures.session_comparisons:,} (different: {figures.session_differences}), "
+        f"session comparisons {figures.session_comparisons:,} of {figures.session_rows:,} rows "
+        f"(different: {figures.session_differences}), "
         f"cases with a visible difference {figures.visible_differences} {figures.visible_seeds[:20]}"
     )
     if figures.wrong:

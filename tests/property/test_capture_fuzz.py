@@ -46,6 +46,7 @@ def test_random_statements_give_no_wrong_event(fuzz: ModuleType) -> None:
         ("phantom", lambda rows: [row for row in rows if row.type != "DELETE"]),
         ("phantom", lambda rows: [*rows, *(row for row in rows if row.type == "INSERT")]),
         ("out_of_order", lambda rows: rows[::-1]),
+        ("session_differences", lambda rows: [row._replace(old=row.data) for row in rows]),
     ],
 )
 def test_a_wrong_event_is_noticed(fuzz: ModuleType, monkeypatch: pytest.MonkeyPatch, kind: str, tamper: Any) -> None:
