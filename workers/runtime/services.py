@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from typing import Any, cast
 
 from durable_objects.errors import ReceiverHasNoMethod
-from durable_objects.rpc import clone, cross
+from durable_objects.rpc import clone, cross, fail, send
 from durable_objects.stub import RpcPromise
 from workers.compat import ambient, stacks, web
 from workers.compat.fetcher import Fetcher
@@ -215,13 +215,8 @@ class Link:
 
 
 def _issue(callee: Callee, work: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Future[Any]:
-    owner = current_owner.get()
-    if owner is None or not owner.held:
-        return callee.start(work())
-    # The caller is a Durable Object with uncommitted writes: its call is output too.
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    owner.hold(lambda: _follow(callee.start(work()), future), lambda: _lose(future))
-    return future
+    """Start a call, after what a Durable Object that makes it has written."""
+    return send(lambda future: _follow(callee.start(work()), future))
 
 
 def _follow(source: asyncio.Future[Any], target: asyncio.Future[Any]) -> None:
@@ -232,16 +227,10 @@ def _follow(source: asyncio.Future[Any], target: asyncio.Future[Any]) -> None:
         if error is None:
             target.set_result(source.result())
         else:
-            target.set_exception(error)
-            target.exception()
+            fail(target, error)
 
     source.add_done_callback(done)
-
-
-def _lose(future: asyncio.Future[Any]) -> None:
-    if not future.done():
-        future.set_exception(JsException("The calling Durable Object was reset before this call was sent."))
-        future.exception()
+    target.add_done_callback(lambda target: source.cancel() if target.cancelled() else None)
 
 
 class _Member:

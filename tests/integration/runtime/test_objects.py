@@ -225,3 +225,28 @@ async def test_a_client_that_reads_nothing_is_dropped_and_others_go_on(run, clie
                     async with client.get(url) as answer:
                         text = await answer.text()
         writer.close()
+
+
+async def test_what_an_object_puts_into_kv_comes_after_its_own_writes(run, client) -> None:
+    source = """
+    from workers import DurableObject, Response, WorkerEntrypoint
+
+    class Keeper(DurableObject):
+        async def keep(self):
+            await self.ctx.storage.put("k", 1)
+            held = self.ctx.storage.get("k")
+            await self.env.KV.put("told", "yes")
+            return await held
+
+    class Default(WorkerEntrypoint):
+        async def fetch(self, request):
+            kept = await self.env.KEEPER.getByName("a").keep()
+            return Response(f"{kept} {await self.env.KV.get('told')}")
+    """
+    config = """
+    durable_objects.bindings = [{ name = "KEEPER", class_name = "Keeper" }]
+    migrations = [{ tag = "v1", new_sqlite_classes = ["Keeper"] }]
+    kv_namespaces = [{ binding = "KV", id = "one" }]
+    """
+    async with run(source, config) as url, client.get(url) as response:
+        assert await response.text() == "1 yes"

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from typing import Any, Final, cast
 
 from durable_objects.clock import Clock
+from durable_objects.rpc import send
 from workers.compat.js_string import js_string
 from workers.compat.json_text import js_json, parse_json
 from workers.compat.proxies import JsDict, JsNull, JsProxy, JsSyntaxError, JsTypeError, init_options
 from workers.compat.streams import ReadableStream
+from workers.compat.websocket import current_owner
 from workers.rpc import python_from_rpc, python_to_rpc
 from workers.runtime.kv import limits
 from workers.runtime.kv.store import KvEntry, KvStore, TooLong
@@ -149,6 +151,7 @@ class KvNamespace(JsProxy):
         if "metadata" in wanted and (given := wanted["metadata"]) is not None:
             metadata = limits.metadata_text(js_json(given))
         content = _content(value)
+        await _after_own_writes()
         if isinstance(content, bytes):
             limits.value_length(len(content))
             with _as("PUT"):
@@ -165,7 +168,9 @@ class KvNamespace(JsProxy):
         """Remove a key or a list of keys; it is no error when one is not there."""
         self._needs(key, "delete", 1, "string or Array")
         given = cast("Iterable[Any]", key) if isinstance(key, (list, tuple)) else (key,)
-        for name in [limits.key_name("DELETE", one) for one in given]:
+        names = [limits.key_name("DELETE", one) for one in given]
+        await _after_own_writes()
+        for name in names:
             with _as("DELETE"):
                 self._store.delete(name)
 
@@ -177,6 +182,13 @@ class KvNamespace(JsProxy):
 
     def __repr__(self) -> str:
         return "KvNamespace"
+
+
+async def _after_own_writes() -> None:
+    """Let what the calling Durable Object has written be committed first, as before all that it sends."""
+    owner = current_owner.get()
+    if owner is not None and owner.held:
+        await send(lambda future: future.set_result(None))
 
 
 def _metadata(entry: KvEntry) -> Any:
