@@ -6,6 +6,7 @@ from typing import Any
 import jwt
 import pytest
 
+from d1.changes import RowChange
 from durable_objects.realtime import TopicObject
 from durable_objects.realtime.core.settings import AccessRule, JwtSettings
 
@@ -250,3 +251,78 @@ async def test_neither_keys_nor_tokens_nor_data_are_logged(start: Any, caplog: p
     assert "hush" not in caplog.text
     assert good.split(".")[1] not in caplog.text
     assert "hush" not in repr(world.realtime._guards.live)
+
+
+MINE = AccessRule("table:DB.orders", frozenset({"table-read"}), roles=frozenset({"jwt"}), rows={"owner": "{sub}"})
+
+
+def change(number: int, owner: str, old: str | None = None) -> RowChange:
+    before = None if old is None else {"id": number, "owner": old}
+    kind = "INSERT" if old is None else "UPDATE"
+    return RowChange(number, kind, "orders", {"id": number, "owner": owner}, before)
+
+
+async def test_a_public_client_is_told_only_of_the_rows_its_policy_lets_through(start: Any):
+    world = await start(tables=_tables(), jwt=JWT, public_keys=("pk_1",), rules=(MINE,), table_access="deny")
+    ann, bob = await enter(world, token("ann")), await enter(world, token("bob"))
+    for client in (ann, bob):
+        assert (await client.subscribe("orders"))["type"] == "subscribed"
+    nobody = await world.connect("?apiKey=pk_1")
+    assert (await nobody.subscribe("orders"))["name"] == "REFUSED"
+    world.commit(change(1, "ann"), change(2, "bob"), change(3, "bob", "ann"))
+    told = await ann.next()
+    assert (told["operation"], told["data"]) == ("INSERT", {"id": 1, "owner": "ann"})
+    told = await ann.next()
+    assert (told["operation"], told["data"], told["left"]) == ("DELETE", {"id": 3, "owner": "ann"}, True)
+    assert [(await bob.next())["data"]["id"] for _ in range(2)] == [2, 3]
+    for client in (ann, bob):
+        assert await client.quiet() == []
+
+
+async def test_the_policy_follows_a_renewed_token(start: Any):
+    rows = {"team": "{team}"}
+    rule_of_teams = AccessRule("table:DB.orders", frozenset({"table-read"}), roles=frozenset({"jwt"}), rows=rows)
+    world = await start(tables=_tables(), jwt=JWT, rules=(rule_of_teams,), table_access="deny")
+    client = await enter(world, token(team="x"))
+    await client.subscribe("orders")
+    client.send({"type": "auth", "token": token(team="y")})
+    assert (await client.next())["type"] == "resync"
+    await client.quiet()
+
+    def of(number: int, team: str) -> RowChange:
+        return RowChange(number, "INSERT", "orders", {"id": number, "team": team}, None)
+
+    world.commit(of(1, "x"), of(2, "y"))
+    assert (await client.next())["data"]["id"] == 2
+    assert await client.quiet() == []
+
+
+async def test_the_policy_of_a_client_that_returns_is_that_of_its_new_token(start: Any):
+    rows = {"team": "{team}"}
+    rule_of_teams = AccessRule("table:DB.orders", frozenset({"table-read"}), roles=frozenset({"jwt"}), rows=rows)
+    world = await start(tables=_tables(), jwt=JWT, rules=(rule_of_teams,), table_access="deny")
+    client = await enter(world, token(team="x"))
+    await client.subscribe("orders")
+    client.abort()
+    again = await enter(world, token(team="y"))
+    await again.quiet()
+    for _ in range(5):
+        await again.quiet()
+    world.commit(RowChange(1, "INSERT", "orders", {"id": 1, "team": "x"}, None))
+    world.commit(RowChange(2, "INSERT", "orders", {"id": 2, "team": "y"}, None))
+    while (told := await again.next())["type"] != "db_change":
+        assert told["type"] == "resync"
+    assert told["data"]["id"] == 2
+
+
+async def test_a_filter_of_a_public_client_means_nothing_and_a_bad_one_of_ours_is_told(start: Any):
+    world = await start(tables=_tables())
+    public = await world.connect()
+    frame = {"type": "subscribe", "topic": "orders", "filter": {"nonsense": {"like": 1}}}
+    assert (await public.ask(frame))["type"] == "subscribed"
+    ours = await world.connect(protocols="flarelet-v1")
+    await ours.next()
+    told = await ours.ask(frame)
+    assert (told["name"], told["ref"]["field"]) == ("BAD_FILTER", "filter.nonsense.like")
+    told = await ours.ask({"type": "subscribe", "topic": "chat/a", "columns": ["id"]})
+    assert told["name"] == "BAD_FILTER"
