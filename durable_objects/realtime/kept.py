@@ -21,7 +21,7 @@ from itertools import islice
 from typing import Protocol
 
 from durable_objects.realtime.core.access import Connection
-from durable_objects.realtime.core.codes import CLOSE_LEFT, CLOSE_LOST, RealtimeError
+from durable_objects.realtime.core.codes import CLOSE_LEFT, CLOSE_LOST, CLOSE_RESTART, RealtimeError
 from durable_objects.realtime.core.history import Position
 from durable_objects.realtime.core.names import TopicName
 from durable_objects.realtime.core.session import Identity, Kept, Session, Sessions
@@ -37,6 +37,7 @@ _SWEEP_S = 10.0
 _MOST_COMPARED = 16
 _MOST_WAITING = 64
 _ROUND_TRIP_MS = 1_000
+_CLOSED_WITHIN_S = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class Member(Protocol):
     heard_at_ms: int
     """When the client last sent something."""
     is_pinging: bool
+    closing_at: int
+    """The `order` at which the server began to close it; 0 while it does not."""
     copied_at_ms: int
     """When another connection took up what this one has; 0 for never."""
     is_restored: bool
@@ -57,6 +60,10 @@ class Member(Protocol):
 
     def loss(self) -> tuple[int, bool]:
         """Return how many bytes are on their way to the client, and whether it ended the connection without a Close."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection from the server's side."""
         ...
 
     def take_up(self) -> None:
@@ -137,8 +144,15 @@ class Keeper:
 
     # -- what a connection leaves behind
 
-    def keep(self, member: Member) -> None:
-        """Keep what a cut connection had, for a grace time; without one its links end."""
+    def closes_at(self) -> int:
+        """Return the `order` of a Close that is sent now."""
+        return tails_here().next_order()
+
+    def keep(self, member: Member, *, is_told: bool = False) -> None:
+        """Keep what a cut connection had, for a grace time; without one its links end.
+
+        `is_told`: the client has answered the Close, and so was told everything that was said before it.
+        """
         self.remove(member)
         settings = self.directory.settings
         links, member.links = member.links, {}
@@ -149,7 +163,7 @@ class Keeper:
         if not kept or not settings.session_grace_s:
             self._store.forget(member.identity.id)
             return
-        session = self._session(member, kept)
+        session = self._session(member, kept, is_told=is_told)
         absent = self._absent[session] = Absent(self, member.identity, session, kept)
         self._by_id[session.id] = session
         absent.start(settings.session_grace_s, settings.presence_grace_s)
@@ -163,16 +177,16 @@ class Keeper:
             if other.is_restored and not any(link.spellings for link in other.links.values()):
                 other.take_up()
 
-    def _session(self, member: Member, links: Mapping[str, Link]) -> Session:
+    def _session(self, member: Member, links: Mapping[str, Link], *, is_told: bool = False) -> Session:
         """Return what a connection has, and up to where it has heard."""
         tails = tails_here()
-        now_ms, now = self.directory.clock.now_ms(), tails.next_order()
+        now_ms, now = self.directory.clock.now_ms(), member.closing_at or tails.next_order()
         found: dict[str, Tail] = {}
         for name, link in links.items():
             tail = tails.by_object.get(self.directory.object_id(name)) if link.spellings else None
             if tail is not None:
                 found[name] = tail
-        lost_bytes, was_ended = member.loss()
+        lost_bytes, was_ended = (0, False) if is_told else member.loss()
         overlap_ms = int(self.directory.settings.session_overlap_s * 1_000)
         doubtful_ms = now_ms - overlap_ms if was_ended and overlap_ms else now_ms + 1
         after = heard_until(
@@ -306,7 +320,15 @@ class Keeper:
                 absent.stop()
 
     async def remember(self) -> None:
-        """Store what is kept, for the next process; nothing is stored after that."""
+        """Close all connections and store what is kept, for the next process; nothing is stored after that."""
+        for member in list(self.members.values()):
+            member.close(CLOSE_RESTART, "")
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _CLOSED_WITHIN_S
+        while self.members and loop.time() < until:
+            await asyncio.sleep(0.01)
+        for member in list(self.members.values()):
+            self.keep(member)
         if self.directory.settings.session_grace_s:
             await self._store.close()
 

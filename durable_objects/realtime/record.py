@@ -49,6 +49,10 @@ class Record:
 
     def _begin(self) -> None:
         tail, history = self._topic.tail, self._topic.history
+        if self._topic.is_table:
+            history.epoch = secrets.token_hex(6)
+            history.continue_from(self._log.newest(1))
+            return
         if not tail.epoch:
             newest = self._log.newest(1)
             if newest:

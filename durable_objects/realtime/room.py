@@ -98,7 +98,9 @@ class Room:
         """
         self.name = name
         tail = tail_of_object(ctx)
-        self.topic = Topic(History(tail.epoch, offset=tail.offset), tail, echo=echo)
+        is_table = name.startswith("table:")
+        history = History("") if is_table else History(tail.epoch, offset=tail.offset)
+        self.topic = Topic(history, tail, echo=echo, is_table=is_table)
         self.limits = Limits(_DEFAULT_KEEP)
         self._ctx = ctx
         self._hooks = hooks
@@ -410,7 +412,8 @@ class Room:
             self._record.store(message, retention)
         except JsException as error:
             self.topic.history.undo(message)
-            self.topic.tail.offset = self.topic.history.offset
+            if not self.topic.is_table:
+                self.topic.tail.offset = self.topic.history.offset
             _log.exception("topic %s: a message was not stored", self.name, extra={"topic": self.name})
             raise RealtimeError(Code.NOT_STORED, "the message could not be stored") from error
 

@@ -213,6 +213,8 @@ def heard_until(
     )
     order, left = now, lost_bytes
     for entry, tail in newest_first:
+        if entry.order > now:
+            continue  # said after it was closed: nothing of it is on its way
         is_lost = left > 0 and (lost_bytes > _SMALL_LOSS_BYTES or entry.at_ms >= heard_at_ms - _ROUND_TRIP_MS)
         if not is_lost and entry.at_ms < doubtful_ms:
             break

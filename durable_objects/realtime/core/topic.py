@@ -100,6 +100,7 @@ class Topic:
         tail: Tail | None = None,
         *,
         echo: bool = True,
+        is_table: bool = False,
         max_spellings: int = 16,
         max_tail_bytes: int = _MAX_TAIL_BYTES,
     ) -> None:
@@ -107,6 +108,8 @@ class Topic:
         self.tail = tail if tail is not None else Tail(Tails(), history.epoch, history.offset)
         self.presence = Presence()
         self.legs: dict[str, Leg] = {}
+        self.is_table = is_table
+        """Whether positions are those of a database's changes, and not given here."""
         self.max_tail_bytes = max_tail_bytes
         self._echo = echo
         self._max_spellings = max_spellings
@@ -262,7 +265,8 @@ class Topic:
         else:
             receipt = Receipt(publication.id or "", now_ms, history.pass_by())
             tail.is_mixed = True
-        tail.offset = history.offset
+        if not self.is_table:
+            tail.offset = history.offset
         if publication.id is not None:
             history.remember(user_id, receipt)
         entry = Entry(
@@ -271,8 +275,8 @@ class Topic:
             rest_of(publication, user_id, receipt),
             now_ms,
             publication.event,
-            history.epoch,
-            history.offset,
+            "" if self.is_table else history.epoch,
+            0 if self.is_table else history.offset,
             publication.persist,
             sender.id if sender is not None and not self._echo else None,
         )
