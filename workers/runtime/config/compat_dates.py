@@ -200,7 +200,7 @@ _EFFECTS = {
     "experimental": "nothing is hidden behind it",
     "rpc": "methods can be called with and without it",
     "js_rpc": "methods can be called with and without it",
-    "web_socket_compression": "frames are never compressed",
+    "web_socket_compression": "frames are compressed for whoever offers it, whatever the date",
     "global_fetch_strictly_public": "`fetch` reaches what this machine reaches",
     "allow_custom_ports": "`fetch` uses the port of its URL with and without it",
 }
