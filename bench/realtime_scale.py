@@ -44,7 +44,7 @@ def idle(program: Any, count: int) -> None:
         with server as target:
             assert target is not None
             # What a server takes once, for its first connections, is not counted.
-            load(program, target, "--n", 100, "--mode", "hold", "--hold", 0.5)
+            load(program, target, "--n", 100, "--header", "User-Agent: first", "--mode", "hold", "--hold", 0.5)
             figures[name] = load(program, target, "--n", count, "--mode", "hold", "--hold", 3)
     ours, plain = (figures[name]["rss_per_conn_end_kb"] for name in ("flarelet", "aiohttp"))
     text = f"{ours:.1f} KiB, plain aiohttp {plain:.1f}"
