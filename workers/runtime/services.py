@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, cast
 
 from durable_objects.errors import ReceiverHasNoMethod
-from durable_objects.rpc import clone, cross, fail, send
-from durable_objects.stub import RpcPromise
+from durable_objects.rpc import Member, clone, cross, fail, send
 from workers.compat import ambient, stacks, web
 from workers.compat.fetcher import Fetcher
 from workers.compat.proxies import JsDict, JsException, JsTypeError, init_options
@@ -199,17 +198,21 @@ class Link:
     def method(self, name: str) -> None:
         """Nothing: `ServiceBinding` has its own way to methods."""
 
-    def reach(self, path: tuple[str, ...], args: tuple[Any, ...] | None) -> asyncio.Future[Any]:
-        """Call a method, or read a property when `args` is None."""
-        return self.call(self._callee(), path, args)
+    def call(self, path: tuple[str, ...], args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """Call a method."""
+        return _crossed(self.ask(self._callee(), path, args))
+
+    def read(self, path: tuple[str, ...]) -> asyncio.Future[Any]:
+        """Read a property."""
+        return _crossed(self.ask(self._callee(), path, None))
 
     def send(self, callee: Callee, request: web.Request) -> asyncio.Future[web.Response]:
         """Issue a request."""
         name = self._service.entrypoint
         return _issue(callee, lambda: callee.fetch(request, name, self._called(callee)))
 
-    def call(self, callee: Callee, path: tuple[str, ...], args: tuple[Any, ...] | None) -> asyncio.Future[Any]:
-        """Issue a call."""
+    def ask(self, callee: Callee, path: tuple[str, ...], args: tuple[Any, ...] | None) -> asyncio.Future[Any]:
+        """Issue a call, or the reading of a property when `args` is None."""
         name = self._service.entrypoint
         return _issue(callee, lambda: callee.reach(name, path, self._called(callee), args))
 
@@ -233,43 +236,21 @@ def _follow(source: asyncio.Future[Any], target: asyncio.Future[Any]) -> None:
     target.add_done_callback(lambda target: source.cancel() if target.cancelled() else None)
 
 
-class _Member:
-    """`env.OTHER.name`: call it as a method or await it as a property."""
+def _crossed(answer: asyncio.Future[Any]) -> asyncio.Future[Any]:
+    """Return the answer as the caller sees it: an error is a copy that says it is from afar."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-    __slots__ = ("_link", "_path")
+    def done(answer: asyncio.Future[Any]) -> None:
+        if future.done():
+            return
+        error = answer.exception()
+        if error is None:
+            future.set_result(answer.result())
+        else:
+            fail(future, cross(error, remote=True))
 
-    def __init__(self, link: Link, path: tuple[str, ...]) -> None:
-        self._link = link
-        self._path = path
-
-    def _read(self, args: tuple[Any, ...] | None) -> asyncio.Future[Any]:
-        answer = self._link.reach(self._path, args)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-        def done(answer: asyncio.Future[Any]) -> None:
-            if future.done():
-                return
-            error = answer.exception()
-            if error is None:
-                future.set_result(answer.result())
-            else:
-                future.set_exception(cross(error, remote=True))
-                future.exception()
-
-        answer.add_done_callback(done)
-        return future
-
-    def __call__(self, *args: Any, **options: Any) -> RpcPromise:
-        given = (*args, options) if options else args  # keywords become one trailing object, as in the SDK
-        return RpcPromise(self._read(tuple([clone(argument) for argument in given])))
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        return self._read(None).__await__()
-
-    def __getattr__(self, name: str) -> _Member:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return _Member(self._link, (*self._path, name))
+    answer.add_done_callback(done)
+    return future
 
 
 class ServiceBinding(Fetcher):
@@ -283,10 +264,10 @@ class ServiceBinding(Fetcher):
         self._link = link
         super().__init__(link, Response)
 
-    def __getattr__(self, name: str) -> _Member:
+    def __getattr__(self, name: str) -> Member:
         if name.startswith("_") or name in ("then", "js_object", "to_bytes", "toJSON"):
             raise AttributeError(name)
-        return _Member(self._link, (name,))
+        return Member(self._link, (name,))
 
     def __repr__(self) -> str:
         return "Fetcher"

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 from weakref import WeakSet, finalize
 
+from durable_objects.rpc import cross, fail
 from workers.compat import web
 from workers.compat.js_string import js_string
 from workers.compat.json_text import js_json
@@ -187,20 +188,24 @@ class _LateLink(Link):
             raise JsException(f'The Worker has no such entrypoint "{name}"; it exports {known}')
         return callee
 
-    def reach(self, path: tuple[str, ...], args: tuple[Any, ...] | None) -> asyncio.Future[Any]:
-        async def call() -> None:
+    def call(self, path: tuple[str, ...], args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        return self._later(lambda callee: self.ask(callee, path, args))
+
+    def read(self, path: tuple[str, ...]) -> asyncio.Future[Any]:
+        return self._later(lambda callee: self.ask(callee, path, None))
+
+    def _later(self, ask: Callable[[Callee], asyncio.Future[Any]]) -> asyncio.Future[Any]:
+        async def run() -> None:
             try:
-                result = await self.call(await self._ready(), path, args)
+                result = await ask(await self._ready())
             except Exception as error:  # a request
-                if not answer.done():
-                    answer.set_exception(error)
-                    answer.exception()
+                fail(answer, cross(error, remote=True))
             else:
                 if not answer.done():
                     answer.set_result(result)
 
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._tasks.create_task(call(), name="dynamic-worker-call")
+        self._tasks.create_task(run(), name="dynamic-worker-call")
         return answer
 
 

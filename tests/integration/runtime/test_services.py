@@ -37,6 +37,9 @@ class Default(WorkerEntrypoint):
             return Response.json([value, shape["a"][1]["b"], shape.kind, bytes(shape["raw"]).decode()])
         if path == "/pipeline":
             return Response(f"{await back.counter().increment(5)} {await back.label}")
+        if path == "/target":
+            made = await back.made()
+            return Response(f"{await made.up()} {await made.up()} {await back.made().up()}")
         if path == "/callback":
             async def twice(n):
                 return 2 * n
@@ -74,6 +77,15 @@ BACK = """
 import asyncio
 from js import WebSocketPair
 from workers import DurableObject, Response, WorkerEntrypoint
+from workers.entrypoints import RpcTarget
+
+class Steps(RpcTarget):
+    def __init__(self):
+        self.n = 0
+
+    def up(self):
+        self.n += 1
+        return self.n
 
 class Counter(DurableObject):
     async def increment(self):
@@ -123,6 +135,9 @@ class Default(WorkerEntrypoint):
     @property
     def label(self):
         return "labelled"
+
+    def made(self):
+        return Steps()
 
     async def call(self, function):
         return await function(21)
@@ -186,7 +201,7 @@ async def test_requests_and_calls_reach_the_other_worker(
     answers = await _ask(
         two, tmp_path / "state", client,
         "/fetch/p?q=1", "/rpc", "/pipeline", "/callback", "/admin", "/object", "/remote-object", "/copies",
-        "/admin/fetch", "/exports",
+        "/admin/fetch", "/exports", "/target",
     )  # fmt: skip
     assert answers == [
         "back POST http://any.host/p?q=1 body 1",
@@ -199,6 +214,7 @@ async def test_requests_and_calls_reach_the_other_worker(
         "[1]",
         "admin 3",
         '[["Keeper", "default"], [["Admin", "Counter", "default"], "admin of back", {"level": 9}], 3]',
+        "1 2 1",
     ]
     assert (tmp_path / "state/v3/do/back-Counter").is_dir()
 
