@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from workers.compat import ambient, stacks
+from workers.compat.proxies import JsDict
 
 __all__ = ["can_run_sync", "enable", "run_sync"]
 
@@ -22,6 +23,16 @@ _home: ContextVar[asyncio.AbstractEventLoop | None] = ContextVar("workers_home_l
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
+
+
+async def _whole(awaitable: Awaitable[Any]) -> Any:
+    """Wait for what a thread will look at: what is made late, as the figures of a query are, is made in the loop."""
+    result: Any = await awaitable
+    if isinstance(result, JsDict):
+        for part in result.values():
+            if isinstance(part, JsDict):
+                len(part)
+    return result
 
 
 def enable() -> None:
@@ -75,4 +86,4 @@ def run_sync(awaitable: Awaitable[Any]) -> Any:
     home = _home.get()
     if home is None:
         return asyncio.run(_awaited(awaitable))
-    return asyncio.run_coroutine_threadsafe(_awaited(awaitable), home).result()
+    return asyncio.run_coroutine_threadsafe(_whole(awaitable), home).result()

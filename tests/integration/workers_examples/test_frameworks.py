@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 
 async def test_flask_with_synchronous_queries(start: Any, client: Any, get: Any) -> None:
     async with start("flask-todo") as url:
@@ -32,9 +34,10 @@ async def test_django(start: Any, client: Any, get: Any) -> None:
             assert response.status == 404
 
 
-async def test_django_models_on_d1(start: Any, client: Any, get: Any) -> None:
+@pytest.mark.parametrize("mode", ["here", "wsgi", "asgi"])
+async def test_django_models_on_d1(mode: str, start: Any, client: Any, get: Any) -> None:
     for _ in range(2):  # the second time with what the first one left
-        async with start("django-d1") as url:
+        async with start("django-d1", MODE=mode) as url:
             assert json.loads(await get(f"{url}/migrate/"))["tables"] == [
                 "blog_author",
                 "blog_post",

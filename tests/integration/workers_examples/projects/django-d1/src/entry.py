@@ -1,7 +1,7 @@
 import os
 from io import BytesIO
 
-from workers import WorkerEntrypoint
+from workers import WorkerEntrypoint, asgi, wsgi
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "site_d1.settings"
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
@@ -40,4 +40,10 @@ class Default(WorkerEntrypoint):
         return application
 
     async def fetch(self, request):
+        if self.env.MODE == "asgi":
+            from site_d1.asgi import application
+
+            return await asgi.fetch(application, request, self.env)
+        if self.env.MODE == "wsgi":
+            return await wsgi.fetch(self.get_app(), request, self.env)
         return await handle(request, self.get_app())
