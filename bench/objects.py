@@ -228,7 +228,8 @@ async def idle_sockets(count: int) -> None:
             await asyncio.sleep(0)
         woke_ms = (time.perf_counter() - began) * 1000
         assert log == ["constructor", (7, count)], log
-        print(f"{count:,} hibernated sockets: {per_socket / 1024:.2f} KiB each in the object; first event after {woke_ms:.1f} ms")
+        memory = f"{per_socket / 1024:.2f} KiB each in the object"
+        print(f"{count:,} hibernated sockets: {memory}; first event after {woke_ms:.1f} ms")
         await host.close()
 
 
