@@ -108,7 +108,7 @@ class Token:
 
 
 _TOKEN: Final = re.compile(
-    r"""'(?:[^']|'')*(?:'|\Z) | "(?:[^"]|"")*(?:"|\Z) | `(?:[^`]|``)*(?:`|\Z) | \[[^\]]*(?:\]|\Z)
+    r"""[xX]?'(?:[^']|'')*(?:'|\Z) | "(?:[^"]|"")*(?:"|\Z) | `(?:[^`]|``)*(?:`|\Z) | \[[^\]]*(?:\]|\Z)
     | --[^\n]* | /\*.*?(?:\*/|\Z)
     | \?\d* | [@$:\#][\w$:]+(?:\([^)\s]*\))?
     | [^\W\d][\w$]* | 0[xX][0-9a-fA-F]+ | (?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?
@@ -195,8 +195,8 @@ def _split(sql: str) -> list[str]:
             start, seen, in_trigger = token.offset + 1, [""], False
             continue
         seen.append(word)
-        if word == "TRIGGER" and seen in (["", "CREATE", "TRIGGER"], ["", "CREATE", seen[2], "TRIGGER"]):
-            in_trigger = seen[2] in {"TRIGGER", "TEMP", "TEMPORARY"}
+        if word == "TRIGGER" and seen[:2] == ["", "CREATE"]:
+            in_trigger = len(seen) == 3 or seen[2:-1] in (["TEMP"], ["TEMPORARY"])
         del seen[:-4]
         if not in_trigger and len(seen) == 4 and seen[0]:
             seen[0] = "*"  # past the first words: no longer CREATE .. TRIGGER

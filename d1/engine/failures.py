@@ -32,6 +32,7 @@ _EXISTS: Final = re.compile(r"(?:table|view) (.+) already exists\Z", re.S)
 _LATER_ARGUMENT: Final = re.compile(r"second argument to (\w+)\(\) must be")
 _PATH: Final = re.compile(r"JSON path error near '(.*)'\Z", re.S)
 _DATABASE: Final = re.compile(r"unknown database (\S+)\Z")
+_MOST_MENTIONS: Final = 20
 _TERM: Final = re.compile(r"(\d+)\w\w ORDER BY term out of range")
 _COMPOUND: Final = re.compile(r"\b(?:union|intersect|except)\b", re.I)
 _CLAUSES: Final = frozenset(
@@ -113,7 +114,7 @@ def _offset(message: str, sql: str, probe: Probe) -> int | None:
     elif match := _TOKEN.match(message):
         place = _found(sql, match.group(1))
     elif match := _COLUMN.match(message):
-        place = _column(match.group(1), sql)
+        place = _column(match.group(1), sql, message, probe)
     elif match := _EXISTS.match(message):
         place = _name(match.group(1), sql)
     elif match := _DATABASE.match(message):
@@ -165,7 +166,7 @@ def _unquoted(text: str) -> str:
     return text
 
 
-def _column(name: str, sql: str) -> int | None:
+def _column(name: str, sql: str, message: str, probe: Probe) -> int | None:
     """Find a column reference `x`, `t.x` or `main.t.x`; SQLite points at its first part.
 
     It knows no place for the target of an assignment, nor for anything inside the ON clause of a join.
@@ -175,15 +176,44 @@ def _column(name: str, sql: str) -> int | None:
     for parts in (name.split("."), [_unquoted(name)]):
         wanted = [part.lower() for part in parts]
         step = 2 * len(wanted) - 1
+        places: list[int] = []
         for index in range(len(found) - step + 1):
             window = names[index : index + step]
             if [part.lower() for part in window[::2]] != wanted or any(dot != "." for dot in window[1::2]):
                 continue
-            if index and names[index - 1] == "." and len(wanted) == 1:
-                continue
+            if not (index and names[index - 1] == "." and len(wanted) == 1):
+                places.append(index)
+        if places:
+            spans = [(found[index].offset, found[index + step - 1]) for index in places]
+            index = places[
+                _meant([(start, last.offset + len(last.text)) for start, last in spans], sql, message, probe)
+            ]
             clause, is_target = _clause_before(names, index)
             return None if is_target or clause == "ON" else found[index].offset
     return None
+
+
+def _meant(spans: list[tuple[int, int]], sql: str, message: str, probe: Probe) -> int:
+    """Tell which of several mentions of a column is the unknown one, by putting NULL in place of others.
+
+    Where no value may stand, as in a list of columns, the column is defined and not looked up.
+    """
+    if not 1 < len(spans) <= _MOST_MENTIONS:
+        return 0
+    values = [number for number, span in enumerate(spans) if not _without(sql, [span], probe).startswith("near ")]
+    if not values:
+        return 0
+    for number in values:
+        if _without(sql, [spans[other] for other in values if other != number], probe) == message:
+            return number
+    return values[0]
+
+
+def _without(sql: str, spans: list[tuple[int, int]], probe: Probe) -> str:
+    """Return what SQLite says of the text with NULL in these places."""
+    for start, end in reversed(spans):
+        sql = f"{sql[:start]}NULL{sql[end:]}"
+    return probe(sql) or ""
 
 
 def _term(number: int, sql: str) -> int | None:
