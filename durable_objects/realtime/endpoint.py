@@ -85,8 +85,7 @@ async def _history(request: Request, directory: Directory, guards: Guards) -> st
     user_id = rights.user_id if rights.role == "jwt" else query.get("userId", [None])[0]
     reader = Connection(directory.new_id(), user_id, rights.role, settings.project, rights.claims)
     guards.allow(reader, "history", name)
-    claims = None if reader.claims is None else dict(reader.claims)
-    who = dumps([reader.id, reader.user_id, reader.role, reader.project, claims])
+    who = dumps(reader.described())
     stub, count = directory.stub(name.text), min(limit, settings.history_page_max)
     try:
         is_allowed, text = await stub.history_json(who, room, count, before)

@@ -139,6 +139,7 @@ class ClientSocket:
         "_port",
         "_projects",
         "closing_at",
+        "closing_ms",
         "copied_at_ms",
         "heard_at_ms",
         "identity",
@@ -168,7 +169,7 @@ class ClientSocket:
         self.heard_at_ms = directory.clock.now_ms()
         self.is_pinging = False
         self.copied_at_ms = 0
-        self.closing_at = 0
+        self.closing_at = self.closing_ms = 0
         self.is_v1 = subprotocol in (PROTOCOL, PROTOCOL_MSGPACK)
         self.is_restored = not self.is_v1
         self._directory = directory
@@ -266,7 +267,7 @@ class ClientSocket:
         self._guard.over()
         if code in _NOT_BY_CHOICE and self.is_on_network:
             # Whether it was told everything until here is known when it answers.
-            self.closing_at = self._keeper.closes_at()
+            self.closing_at, self.closing_ms = self._keeper.closes_at(), self._directory.clock.now_ms()
         else:
             self._is_over = True
             if code in _NOT_BY_CHOICE:

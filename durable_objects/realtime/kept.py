@@ -53,6 +53,8 @@ class Member(Protocol):
     is_pinging: bool
     closing_at: int
     """The `order` at which the server began to close it; 0 while it does not."""
+    closing_ms: int
+    """The time of that."""
     copied_at_ms: int
     """When another connection took up what this one has; 0 for never."""
     is_restored: bool
@@ -198,6 +200,8 @@ class Keeper:
         )
         # What was told again went out just now, although it was said long ago.
         recent_ms = min(doubtful_ms, member.heard_at_ms - _ROUND_TRIP_MS) if lost_bytes else doubtful_ms
+        if member.closing_at:
+            recent_ms = min(recent_ms, member.closing_ms)
         session = Session(member.identity.id, member.known_as)
         for name, link in links.items():
             again = link.resumed_since(recent_ms)

@@ -169,22 +169,10 @@ class Link:
             done()
             return
         self.spellings |= spellings
-        heard = kept.heard
-        mark = self._begin(Begin(spellings, heard, kept, done))
+        mark = self._begin(Begin(spellings, kept.heard, kept, done))
         self._resumed = (0, kept)
-        self._give(
-            {
-                "do": "resume",
-                "spellings": spellings,
-                "mark": mark,
-                "from": source,
-                "after": kept.after,
-                "heard": None if heard is None else [heard.epoch, heard.offset],
-                "ended": kept.ended_at_ms,
-                "restored": kept.restored,
-                "table": self.name.is_table,
-            }
-        )
+        how = {"mark": mark, "spellings": spellings, "from": source, "table": self.name.is_table}
+        self._give({"do": "resume", **how, **kept.ending()})
         self._route()
 
     def police(self, rows: Mapping[str, Any] | None) -> None:
@@ -192,10 +180,9 @@ class Link:
         if rows == self.rows:
             return
         self.rows = rows
-        for spelling, how in self.spellings.items():
-            self.spellings[spelling] = now = policed(how, rows)
-            command = {"do": "subscribe", "as": spelling, "quiet": True}
-            self._give(command if now is None else command | {"how": now})
+        self.spellings = {spelling: policed(how, rows) for spelling, how in self.spellings.items()}
+        for command in self._again():
+            self._give(command)
         self._missed()
 
     def resumed_since(self, at_ms: int) -> Kept | None:
@@ -241,9 +228,7 @@ class Link:
 
     def identified(self) -> None:
         """The client may do more or less from now on."""
-        who = self.client.identity
-        claims = None if who.claims is None else dict(who.claims)
-        self._give({"do": "identity", "who": [who.id, who.user_id, who.role, who.project, claims]})
+        self._give({"do": "identity", "who": self.client.identity.described()})
 
     def let_go(self) -> None:
         """Let the topic end the leg after everything that is on its way."""
@@ -277,14 +262,18 @@ class Link:
         self._route()
         if asyncio.get_running_loop().time() - self._opened_at_s > _STEADY_AFTER_S:
             self._tries = 0
-        for spelling, how in self.spellings.items():
-            command = {"do": "subscribe", "as": spelling, "quiet": True}
-            self._waiting.append(command if how is None else command | {"how": how})
+        self._waiting += self._again()
         if self.state is not None:
-            self._waiting.append(
-                {"do": "track", "as": self.name.text, "state": self.state, "at": self._directory.clock.now_ms()}
-            )
+            self.track(self.name.text, self.state)
         self.open()
+
+    def _again(self) -> list[dict[str, Any]]:
+        """Return the commands that subscribe again, without the client hearing of it."""
+        again = {"do": "subscribe", "quiet": True}
+        return [
+            {**again, "as": name} if how is None else {**again, "as": name, "how": how}
+            for name, how in self.spellings.items()
+        ]
 
     def _route(self) -> None:
         """Let frames of the topic pass by as few hands as they need."""

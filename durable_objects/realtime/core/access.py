@@ -56,6 +56,11 @@ class Connection:
     project: str = ""
     claims: Mapping[str, Any] | None = field(default=None, hash=False, repr=False)
 
+    def described(self) -> list[Any]:
+        """Return it as JSON: the arguments that make it again."""
+        claims = None if self.claims is None else dict(self.claims)
+        return [self.id, self.user_id, self.role, self.project, claims]
+
     @property
     def user(self) -> str:
         """The name under which this connection is present: the user id, or else the connection's own id."""

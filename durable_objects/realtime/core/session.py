@@ -49,6 +49,11 @@ class Kept:
     ended_at_ms: int = 0
     restored: tuple[int, int] | None = None
 
+    def ending(self) -> dict[str, object]:
+        """Return what a topic must know of how it ended, to tell what was missed since."""
+        heard = None if self.heard is None else [self.heard.epoch, self.heard.offset]
+        return {"after": self.after, "heard": heard, "ended": self.ended_at_ms, "restored": self.restored}
+
 
 @dataclass(eq=False, slots=True)
 class Session:

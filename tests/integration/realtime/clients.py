@@ -75,7 +75,12 @@ class Wire:
             writer.transport.write(_masked(json.dumps(frame).encode()))
 
     async def cut(self, *, reset: bool = True) -> None:
-        """Lose the connection: nothing is said, and what had not been read is lost."""
+        """Lose the connection: nothing is said, and what is on its way is lost.
+
+        What this machine has received already is read first: a program that comes back has read what it was given.
+        """
+        for _ in range(6):
+            await asyncio.sleep(0)
         ws, self.socket = self.socket, None
         if self.reader is not None:
             self.reader.cancel()

@@ -110,7 +110,8 @@ class Outcome:
         self.lost_by_stock += len(missing)
         self.repeated_to_stock += len(stock.numbers) - len(set(stock.numbers))
         if missing:
-            self.notes.append(f"{name}: stock lost {sorted(missing)}, heard {stock.numbers}")
+            resyncs = [frame for frame in stock.frames if frame["type"] == "resync"]
+            self.notes.append(f"{name}: stock lost {sorted(missing)}, heard {stock.numbers}, resyncs {resyncs}")
         told = negotiated.told_numbers
         before = 0
         for kind, number in told:
