@@ -41,6 +41,7 @@ __all__ = [
 ABNORMAL_REASON = "WebSocket disconnected without sending Close frame."
 _MAX_ATTACHMENT_BYTES = 16384
 _NOT_ACCEPTED = "You must call one of accept() or state.acceptWebSocket() on this WebSocket before sending messages."
+_CLOSED = "Can't call WebSocket send() after close()."
 
 _MISSING: Final = object()
 
@@ -242,7 +243,7 @@ class WebSocket(JsProxy):
             )
         data = message
         if self._sent_close or not self._accepted:
-            self._refuse_send()
+            raise JsTypeError(_CLOSED if self._accepted else _NOT_ACCEPTED)
         if self._lost:
             return
         if data.__class__ is not str and data.__class__ is not bytes:
@@ -385,11 +386,6 @@ class WebSocket(JsProxy):
         fresh._owner = owner
         self._peer._peer = fresh
         return fresh
-
-    def _refuse_send(self) -> None:
-        if not self._accepted:
-            raise JsTypeError(_NOT_ACCEPTED)
-        raise JsTypeError("Can't call WebSocket send() after close().")
 
 
 class WebSocketPair:
