@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from d1_limits import limits_page
+from realtime_protocol import protocol_page
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTE = "<!-- Written by `make docs` from the code. Do not edit. -->\n\n"
@@ -98,10 +99,10 @@ def config_page() -> str:
         "Without it nothing of realtime exists.\n\n"
         "| key | default | meaning |\n| --- | --- | --- |\n" + rows + "\n"
         "Each `[[flarelet.realtime.topics]]` entry has `pattern`, a glob on topic names such as `chat/*`. The first\n"
-        "pattern that matches decides. Further keys, all optional: `class_name`, a `TopicObject` subclass that the main\n"
-        "module exports; `persist`, true to store everything that is said, false to store nothing, whatever the\n"
-        "publisher asks for; `history_limit`, stored messages kept of each of these topics; `delivery`, what happens to\n"
-        "what is said while a client does not read: `resync`, `drop_oldest`, `conflate`, `coalesce` or `close`.\n"
+        "pattern that matches decides. Further keys, all optional: `class_name`, a `TopicObject` subclass that the\n"
+        "main module exports; `persist`, true to store everything that is said, false to store nothing, whatever the\n"
+        "publisher asks for; `history_limit`, stored messages kept of each of these topics; `delivery`, what happens\n"
+        "to what is said while a client does not read: `resync`, `drop_oldest`, `conflate`, `coalesce` or `close`.\n"
     )
 
 
@@ -209,6 +210,7 @@ PAGES = {
     "cli.md": cli_page,
     "compatibility.md": compatibility_page,
     "limits.md": limits_page,
+    "protocol.md": protocol_page,
 }
 
 
