@@ -269,11 +269,8 @@ class Link:
 
     def _again(self) -> list[dict[str, Any]]:
         """Return the commands that subscribe again, without the client hearing of it."""
-        again = {"do": "subscribe", "quiet": True}
-        return [
-            {**again, "as": name} if how is None else {**again, "as": name, "how": how}
-            for name, how in self.spellings.items()
-        ]
+        again = [(name, {} if how is None else {"how": how}) for name, how in self.spellings.items()]
+        return [{"do": "subscribe", "as": name, "quiet": True, **how} for name, how in again]
 
     def _route(self) -> None:
         """Let frames of the topic pass by as few hands as they need."""
@@ -363,12 +360,10 @@ class Link:
         if tables is None or table is None:
             return
         if since is None and not begin.snapshot:
-            epoch, offset = tables.position()
+            at = Position(*tables.position())
             for group in groups:
-                if group.is_v1:
-                    self._out(v1.subscribed(group.spelling, Position(epoch, offset)))
-                else:
-                    self._out(f'{{"type":"resync","channel":{dumps(group.spelling)}}}')
+                resync = f'{{"type":"resync","channel":{dumps(group.spelling)}}}'
+                self._out(v1.subscribed(group.spelling, at) if group.is_v1 else resync)
             return
         onward = self._out if self._catching is None else self._catching.take
         catching = self._catching = CatchUp(begin.spellings, onward, self._caught_up)
@@ -421,8 +416,8 @@ class Link:
     async def _connect(self) -> Any:
         """Announce the leg by a call, which no HTTP request can forge, then open it; returns the gateway's end."""
         leg_id = self._directory.new_id()
-        stub, name = self._directory.stub(self.name.text), self.name.text
-        await stub.expect_leg(Leg(leg_id, self.client.identity).attachment(), self._directory.limits(name))
+        stub, limits = self._directory.stub(self.name.text), self._directory.limits(self.name.text)
+        await stub.expect_leg(Leg(leg_id, self.client.identity).attachment(), limits)
         response = await stub.fetch(_LEG_URL, headers={"Upgrade": "websocket", "x-flarelet-leg": leg_id})
         self.leg_id = leg_id
         if response.web_socket is None:

@@ -34,10 +34,7 @@ class Leg:
 
     def attachment(self) -> str:
         """Return what must outlive the object's memory, as ASCII JSON text."""
-        who = self.connection
-        claims = None if who.claims is None else dict(who.claims)
-        described = [who.id, who.user_id, who.role, who.project, claims]
-        return dumps_ascii([self.id, described, self.spellings, self.state, self.is_away])
+        return dumps_ascii([self.id, self.connection.described(), self.spellings, self.state, self.is_away])
 
     @classmethod
     def from_attachment(cls, text: str) -> Leg:

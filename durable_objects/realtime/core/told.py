@@ -141,8 +141,38 @@ class DbChange(Told):
     timestamp: int
     seq: int
     txn: int
+    more: Literal[True] | None = None
+    """Whether the transaction changed the table further."""
+    entered: Literal[True] | None = None
+    """Whether an UPDATE brought the row into what the filter lets through; it is told as an INSERT."""
+    left: Literal[True] | None = None
+    """Whether an UPDATE took it out; it is told as a DELETE."""
     epoch: str | None = None
     offset: Offset | None = None
+
+
+class SnapshotPart(Told):
+    """Rows of a table as they were at a position; all parts come before any later change."""
+
+    type: Literal["snapshot"]
+    topic: str
+    rows: list[dict[str, Any]]
+    epoch: str
+    offset: Offset
+    part: Offset
+    last: bool
+
+
+class TransactionEnd(Told):
+    """The end of a transaction whose last change the filter hides, for who was told earlier ones."""
+
+    type: Literal["transaction"]
+    topic: str
+    timestamp: int
+    seq: int
+    txn: int
+    epoch: str
+    offset: Offset
 
 
 class Resync(Told):
@@ -210,6 +240,8 @@ TOLD: Mapping[str, type[Told]] = {
     "event": Event,
     "chat_message": ChatMessage,
     "db_change": DbChange,
+    "snapshot": SnapshotPart,
+    "transaction": TransactionEnd,
     "resync": Resync,
     "presence": PresenceTold,
     "ack": Ack,
