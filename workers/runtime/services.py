@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from durable_objects.errors import ReceiverHasNoMethod
-from durable_objects.rpc import Member, clone, cross, fail, send
 from workers.compat import ambient, stacks, web
 from workers.compat.fetcher import Fetcher
 from workers.compat.proxies import JsDict, JsException, JsTypeError, init_options
-from workers.compat.websocket import current_owner
 from workers.entrypoints import DurableObject, WorkerEntrypoint, WorkflowEntrypoint
 from workers.request import Request
 from workers.response import FetchResponse, Response
 from workers.runtime.config.models import Service
 from workers.runtime.isolate import ExecutionContext, Isolate
+
+if TYPE_CHECKING:
+    from durable_objects.rpc import Member  # it is imported at the first call: most Workers have no service bindings
 
 __all__ = ["Callee", "Export", "Link", "ServiceBinding"]
 
@@ -64,6 +64,8 @@ class Callee:
         return future
 
     async def _settle(self, work: Coroutine[Any, Any, Any], future: asyncio.Future[Any]) -> None:
+        from workers.compat.websocket import current_owner
+
         current_owner.set(None)  # a Durable Object may have called: the sockets sent to here are not its output
         try:
             with ambient.enter(self.isolate.ambient):
@@ -125,6 +127,9 @@ class Callee:
         self, name: str | None, path: tuple[str, ...], context: ExecutionContext, args: tuple[Any, ...] | None
     ) -> Any:
         """Call a method, or read a property when `args` is None."""
+        from durable_objects.errors import ReceiverHasNoMethod
+        from durable_objects.rpc import clone
+
         cls = self.entrypoint(name)
         if cls is None:
             raise ReceiverHasNoMethod(path[0])
@@ -154,6 +159,8 @@ def _member(cls: type[Any], instance: Any, name: str) -> Any:
     Raises:
         JsTypeError: There is none of that name, or it is a handler.
     """
+    from durable_objects.errors import ReceiverHasNoMethod
+
     if name in _RESERVED:
         raise JsTypeError(f"'{name}' is a reserved method and cannot be called over RPC.")
     for kind in cls.__mro__:
@@ -219,10 +226,14 @@ class Link:
 
 def _issue(callee: Callee, work: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Future[Any]:
     """Start a call, after what a Durable Object that makes it has written."""
+    from durable_objects.rpc import send
+
     return send(lambda future: _follow(callee.start(work()), future))
 
 
 def _follow(source: asyncio.Future[Any], target: asyncio.Future[Any]) -> None:
+    from durable_objects.rpc import fail
+
     def done(source: asyncio.Future[Any]) -> None:
         if target.done():
             return
@@ -238,6 +249,8 @@ def _follow(source: asyncio.Future[Any], target: asyncio.Future[Any]) -> None:
 
 def _crossed(answer: asyncio.Future[Any]) -> asyncio.Future[Any]:
     """Return the answer as the caller sees it: an error is a copy that says it is from afar."""
+    from durable_objects.rpc import cross, fail
+
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def done(answer: asyncio.Future[Any]) -> None:
@@ -267,6 +280,8 @@ class ServiceBinding(Fetcher):
     def __getattr__(self, name: str) -> Member:
         if name.startswith("_") or name in ("then", "js_object", "to_bytes", "toJSON"):
             raise AttributeError(name)
+        from durable_objects.rpc import Member
+
         return Member(self._link, (name,))
 
     def __repr__(self) -> str:
