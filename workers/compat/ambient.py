@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
-from workers.compat import clock
+from workers.compat import clock, lacking
 from workers.compat.web import Request, Response
 
 __all__ = ["Ambient", "Env", "EnvProxy", "current", "enter", "get", "install", "patched_env", "wait_until"]
@@ -72,6 +72,8 @@ class Ambient:
     worker: str = ""
     clock: Callable[[], float] | None = None
     """Milliseconds since 1970 for `Date` and the like; the machine's when there is none."""
+    lacks: frozenset[str] = frozenset()
+    """Behaviours that its compatibility date does not have yet, see `lacking`."""
 
 
 current: ContextVar[Ambient] = ContextVar("workers_ambient")
@@ -108,12 +110,15 @@ def enter(ambient: Ambient) -> Generator[Ambient, None, None]:
     """Make `ambient` the running Worker for this context and whatever it starts."""
     token = current.set(ambient)
     clock_token = None if ambient.clock is None else clock.source.set(ambient.clock)
+    lacks_token = lacking.lacks.set(ambient.lacks) if ambient.lacks else None
     try:
         yield ambient
     finally:
         current.reset(token)
         if clock_token is not None:
             clock.source.reset(clock_token)
+        if lacks_token is not None:
+            lacking.lacks.reset(lacks_token)
 
 
 def install(ambient: Ambient) -> None:
@@ -121,6 +126,8 @@ def install(ambient: Ambient) -> None:
     current.set(ambient)
     if ambient.clock is not None:
         clock.source.set(ambient.clock)
+    if ambient.lacks:
+        lacking.lacks.set(ambient.lacks)
 
 
 def get() -> Ambient:

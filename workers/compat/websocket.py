@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Final, cast
 
+from workers.compat.lacking import AUTO_REPLY, BINARY_TYPE, lacks
 from workers.compat.proxies import JsException, JsProxy, JsTypeError, PyProxy
 from workers.compat.structured_clone import deserialize, serialize
 from workers.compat.websocket_data import BinaryMessage, BlobMessage, Event, Owner, Sink, close_arguments, sendable
@@ -88,13 +89,13 @@ class _Waiting:
 class _Listeners:
     """Sink of an `accept()`ed end: turns frames into events, deferred so that no listener runs re-entrantly."""
 
-    __slots__ = ("binary_type", "context", "functions", "owner", "ws")
+    __slots__ = ("context", "functions", "owner", "replies", "ws")
 
     def __init__(self, ws: WebSocket, functions: dict[str, list[object]], owner: Owner | None) -> None:
         self.ws = ws
         self.functions = functions
         self.owner = owner
-        self.binary_type = "blob"
+        self.replies = AUTO_REPLY not in lacks.get()
         self.context = contextvars.copy_context()
 
     def message(self, data: str | bytes) -> None:
@@ -109,7 +110,7 @@ class _Listeners:
 
     def _closing(self, code: int, reason: str, was_clean: bool) -> Event:
         # Answered only now: what the listeners send about the messages before the Close still leaves before the answer.
-        self.ws.peer_closed(code, reason, was_clean)
+        self.ws.peer_closed(code, reason, was_clean, replies=self.replies)
         if self.owner is not None:
             self.owner.detach(self.ws)
         return Event("close", self.ws, code=code, reason=reason, wasClean=was_clean)
@@ -205,7 +206,7 @@ class WebSocket(JsProxy):
         self._lost = False
         self._attachment: bytes | None = None
         self._functions: dict[str, list[object]] | None = None
-        self.binaryType = "blob"
+        self.binaryType = "arraybuffer" if BINARY_TYPE in lacks.get() else "blob"
         self.url: str | None = None
         self.protocol: str | None = ""
         self.extensions: str | None = ""
@@ -337,13 +338,13 @@ class WebSocket(JsProxy):
         """True after `accept()`: the end is driven by events, not by hibernation."""
         return isinstance(self._sink, _Listeners)
 
-    def peer_closed(self, code: int, reason: str, was_clean: bool) -> None:
-        """Note the peer's close on an `accept()`ed end and answer a clean one with the same code and reason."""
+    def peer_closed(self, code: int, reason: str, was_clean: bool, *, replies: bool) -> None:
+        """Note the peer's close on an `accept()`ed end; when it `replies`, answer a clean one with code and reason."""
         if not was_clean:
             self._lost = True
             return
         self._got_close = True
-        if not self._sent_close:
+        if replies and not self._sent_close:
             self._sent_close = True
             self._peer._sink.closed(code, reason, True)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from durable_objects.clock import Clock
 from workers.compat import web
+from workers.compat.lacking import DATED
 from workers.runtime import bindings
 from workers.runtime.bindings import Home
 from workers.runtime.config.load import Project
@@ -45,6 +46,7 @@ class Worker:
         """The Worker's modules, None without a main module."""
         flags, source = sorted(project.flags), project.path.name
         self.isolate = Isolate(project.name, self.space, tasks, outbound, flags, source)
+        self.isolate.ambient.lacks = DATED - project.flags
         self.callee = Callee(self.isolate, tasks)
         self.assets: AssetServer | None = None
         self._tasks, self._outbound = tasks, outbound
