@@ -93,7 +93,7 @@ class Dispatcher:
         try:
             if ambient.current.get(None) is own:
                 return await self._answer(request)
-            if own.clock is None:
+            if own.clock is None and not own.lacks:
                 # What `ambient.enter` does: every request comes by here.
                 outer = ambient.current.set(own)
                 try:
