@@ -76,7 +76,8 @@ class Guards:
         settings = directory.settings
         self.directory = directory
         self.live: dict[Guard, None] = {}
-        self.topic_buckets = Buckets(settings.max_topic_rate, settings.max_topic_burst)
+        rate, burst = settings.max_topic_rate, settings.max_topic_burst
+        self.topic_buckets = Buckets(rate, burst) if rate else None
         self._revoked: list[_Revocation] = []
 
     def revoke(
@@ -173,8 +174,8 @@ class Guard:
             RealtimeError: REVOKED, REFUSED or RATE_LIMITED.
         """
         self.allow("publish", topic)
-        wait_s = self._guards.topic_buckets.take(topic.text, asyncio.get_running_loop().time())
-        if wait_s:
+        buckets = self._guards.topic_buckets
+        if buckets is not None and (wait_s := buckets.take(topic.text, asyncio.get_running_loop().time())):
             raise _too_fast(f"too many publishes on {topic.text}", wait_s)
 
     def hears(self) -> bool:
