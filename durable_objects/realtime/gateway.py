@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from durable_objects.realtime import packing
 from durable_objects.realtime.admission import admission
 from durable_objects.realtime.core.access import (
     Admission,
@@ -84,7 +85,7 @@ async def connect(request: Request, directory: Directory, keeper: Keeper, guards
         raise RealtimeError(Code.UPGRADE_REQUIRED, "this is a WebSocket endpoint: send Upgrade: websocket")
     offered = [entry.strip() for entry in headers.get("sec-websocket-protocol", "").split(",") if entry.strip()]
     client, server = WebSocketPair()
-    chosen = choose_subprotocol(offered)
+    chosen = choose_subprotocol([name for name in offered if name != PROTOCOL_MSGPACK or packing.is_available()])
     await seat((client, server), request, offered, chosen or "", directory, keeper, guards)
     return Response(None, status=101, headers={"sec-websocket-protocol": chosen} if chosen else None, web_socket=client)
 
@@ -176,7 +177,7 @@ class ClientSocket:
         self._projects = (identity.project,)
         self._end = ends[0]
         self._port = take(ends[1], self)
-        self.send = self._port.send
+        self.send = self._send_packed if subprotocol == PROTOCOL_MSGPACK else self._port.send
         self._keeper = keeper
         self._is_over = False
         self._guard = Guard(guards, self, rights)
@@ -206,7 +207,9 @@ class ClientSocket:
             return
         try:
             if isinstance(data, bytes):
-                raise Malformed(Code.BINARY_FRAME, "binary frames are not understood; send JSON text")
+                if self.send != self._send_packed:
+                    raise Malformed(Code.BINARY_FRAME, "binary frames are not understood; send JSON text")
+                data = packing.unpacked(data, max_bytes=self._directory.settings.max_frame_bytes)
             models = MODELS_V1 if self.is_v1 else MODELS
             self._act(decode(data, max_bytes=self._directory.settings.max_frame_bytes, models=models))
         except RealtimeError as error:
@@ -244,6 +247,9 @@ class ClientSocket:
         """Return how many bytes are on their way to the client, and whether it ended the connection without a Close."""
         undelivered = getattr(self._end.sink, "undelivered", None)
         return (0, False) if undelivered is None else undelivered()
+
+    def _send_packed(self, data: str | bytes) -> None:
+        self._port.send(packing.packed(data) if isinstance(data, str) else data)
 
     # -- what links may ask
 

@@ -95,6 +95,7 @@ class Keeper:
         self._by_id: dict[str, Session] = {}
         self._store = SessionStore(directory, self._described)
         self._sweeping: asyncio.TimerHandle | None = None
+        self._emptied: asyncio.Event | None = None
         self._last_order = 0
         self._started_ms = directory.clock.now_ms()
         self._reading = asyncio.Lock()
@@ -117,6 +118,8 @@ class Keeper:
     def remove(self, member: Member) -> None:
         """A connection has ended."""
         self.members.pop(member.identity.id, None)
+        if self._emptied is not None and not self.members:
+            self._emptied.set()
         same = self._same.get(member.known_as, {})
         same.pop(member, None)
         if not same:
@@ -327,12 +330,14 @@ class Keeper:
         """Close all connections and store what is kept, for the next process; nothing is stored after that."""
         for member in list(self.members.values()):
             member.close(CLOSE_RESTART, "")
-        loop = asyncio.get_running_loop()
-        until = loop.time() + _CLOSED_WITHIN_S
-        while self.members and loop.time() < until:
-            await asyncio.sleep(0.01)
-        for member in list(self.members.values()):
-            self.keep(member)
+        if self.members:
+            self._emptied = asyncio.Event()
+            try:
+                async with asyncio.timeout(_CLOSED_WITHIN_S):
+                    await self._emptied.wait()
+            except TimeoutError:  # they do not answer: what they have not acknowledged is told again
+                for member in list(self.members.values()):
+                    self.keep(member)
         if self.directory.settings.session_grace_s:
             await self._store.close()
 
