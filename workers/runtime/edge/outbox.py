@@ -108,12 +108,29 @@ def _encode(data: str | bytes, codec: int) -> bytes:
 class Outbox:
     """The sockets of one server: their hub, and what they have to send in this turn."""
 
-    __slots__ = ("_dirty", "_encoded", "_flocks", "_is_planned", "_loop", "_scattered", "connections", "flow")
+    __slots__ = (
+        "_dirty",
+        "_encoded",
+        "_is_planned",
+        "_loop",
+        "_scattered",
+        "connections",
+        "flocks",
+        "flow",
+        "last",
+        "last_codec",
+        "last_frame",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._dirty: list[Member] = []
-        self._flocks: list[Flock] = []
+        self.flocks: list[Flock] = []
+        """Those that were told something in this turn."""
+        self.last: str | bytes | None = None
+        """The message encoded last, how, and its frame: what a loop over sockets asks for again and again."""
+        self.last_codec = 0
+        self.last_frame = b""
         self._scattered = False
         self._is_planned = False
         self._encoded: dict[tuple[int, int], tuple[str | bytes, bytes]] = {}
@@ -125,13 +142,12 @@ class Outbox:
         """Return the frame of a message, encoded once per object and codec within a turn."""
         # The entry keeps the object alive, so its id cannot be taken by another one.
         known = self._encoded.get((id(data), codec))
-        if known is not None:
-            return known[1]
-        frame = _encode(data, codec)
-        if len(self._encoded) >= _ENCODED_KEPT:
-            self._encoded.clear()
-        self._encoded[id(data), codec] = data, frame
-        return frame
+        if known is None:
+            if len(self._encoded) >= _ENCODED_KEPT:
+                self._encoded.clear()
+            known = self._encoded[id(data), codec] = data, _encode(data, codec)
+        self.last, self.last_codec, self.last_frame = data, codec, known[1]
+        return known[1]
 
     def group(self, sinks: Sequence[Terminal]) -> Group:
         """Make a flock of connections of this server."""
@@ -139,40 +155,34 @@ class Outbox:
 
     def mark(self, connection: Member) -> None:
         """Have the connection's queue written at the end of this turn."""
-        self._plan()
+        if not self._is_planned:
+            self._plan()
         self._dirty.append(connection)
 
     def take_apart(self, connection: Member) -> None:
         """Something is said to the connection alone: what its flocks were told before goes first."""
-        for flock in self._flocks:
+        for flock in self.flocks:
             flock.take_apart(connection)
-
-    @property
-    def has_flocks(self) -> bool:
-        """Whether any flock was told something in this turn."""
-        return bool(self._flocks)
 
     def gather(self, flock: Flock) -> bool:
         """Let the flock collect what it is told until the end of the turn; False when its members share in others."""
         if self._scattered:
             return False
-        if self._flocks and not self._stands_alone(flock):
+        if self.flocks and not self._stands_alone(flock):
             self._scatter()
             return False
         self._plan()
         for connection in self._dirty:
             flock.take_apart(connection)
-        self._flocks.append(flock)
+        self.flocks.append(flock)
         return True
 
     def _stands_alone(self, flock: Flock) -> bool:
-        return len(self._flocks) < _FLOCKS_AT_ONCE and all(
-            flock.known.isdisjoint(other.known) for other in self._flocks
-        )
+        return len(self.flocks) < _FLOCKS_AT_ONCE and all(flock.known.isdisjoint(other.known) for other in self.flocks)
 
     def _scatter(self) -> None:
         self._scattered = True
-        flocks, self._flocks = self._flocks, []
+        flocks, self.flocks = self.flocks, []
         for flock in flocks:
             flock.scatter()
 
@@ -183,7 +193,7 @@ class Outbox:
 
     def _flush(self) -> None:
         self._is_planned = self._scattered = False
-        flocks, self._flocks = self._flocks, []
+        flocks, self.flocks = self.flocks, []
         dirty, self._dirty = self._dirty, []
         for flock in flocks:
             flock.flush()
@@ -204,6 +214,7 @@ class Outbox:
             write = connection.write  # calling a slot's value directly is the slow way in CPython 3.11
             write(data)
         self._encoded.clear()
+        self.last = None
 
 
 class Flock:

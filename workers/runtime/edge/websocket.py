@@ -143,13 +143,23 @@ class Connection(asyncio.Protocol):
 
     def message(self, data: str | bytes) -> None:
         """Queue a message for the client."""
-        self.post(data, None)
+        hub = self.hub
+        if hub.flocks:
+            hub.take_apart(self)
+        if data is not hub.last or self.codec != hub.last_codec or not self.is_flowing:
+            self.post_apart(data, None)
+        elif self.first is None:  # the hot path of a loop over sockets
+            self.first = hub.last_frame
+            hub.mark(self)
+        elif self.queued is None:
+            self.queued = [self.first, hub.last_frame]
+        else:
+            self.queued.append(hub.last_frame)
 
     def post(self, data: str | bytes, lane: object) -> None:
         """Queue a message; `lane`, a `Lane`, says what to do with it when the client does not read."""
-        hub = self.hub
-        if hub.has_flocks:
-            hub.take_apart(self)
+        if self.hub.flocks:
+            self.hub.take_apart(self)
         self.post_apart(data, lane)
 
     def post_apart(self, data: str | bytes, lane: object) -> None:
