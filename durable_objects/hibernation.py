@@ -1,7 +1,7 @@
 """Sockets that outlive the instance: tags, attachments, automatic responses, close states.
 
-A `_Socket` is the lasting half; the `WebSocket` that user code sees is replaced when a new instance wakes, so ad-hoc
-attributes are lost and the attachment is kept, as on Cloudflare. Closing: the peer's close makes the socket closing;
+A `_Socket` is the lasting half; the `WebSocket` that user code sees forgets ad-hoc attributes and listeners when its
+instance goes, and keeps the attachment, as on Cloudflare. Closing: the peer's close makes the socket closing;
 the handler runs with it still listed; then it is forgotten.
 """
 
@@ -101,7 +101,7 @@ class Hibernation:
         return len(self._sockets)
 
     def wake(self, owner: Owner) -> None:
-        """A new instance begins: its sockets are new objects on the old connections."""
+        """A new instance begins: the sockets are its own from now on, each when it is first looked at."""
         self._era += 1
         self._owner = owner
         self._lists.clear()
@@ -155,7 +155,7 @@ class Hibernation:
     def end(self, socket: _Socket) -> WebSocket:
         """Return the WebSocket that the current instance sees."""
         if socket.era != self._era:
-            socket.ws = socket.ws.reborn(self._owner)
+            socket.ws.rejoin(self._owner)
             socket.era = self._era
         return socket.ws
 

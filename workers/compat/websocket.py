@@ -375,18 +375,13 @@ class WebSocket(JsProxy):
             self._peer._sink.closed(1006, "", False)
 
     def forget(self) -> None:
-        """Drop what code of an instance that is gone has left on this end: ad-hoc attributes and listeners."""
+        """Drop what an instance that is gone has left on this end: ad-hoc attributes, listeners, its output gate."""
         vars(self).clear()
-        self._functions = None
+        self._functions = self._owner = None
 
-    def reborn(self, owner: Owner | None) -> WebSocket:
-        """Return a new object for the same connection, without ad-hoc attributes, for a woken instance."""
-        fresh = WebSocket.__new__(WebSocket)
-        for name in WebSocket.__slots__[2:]:
-            setattr(fresh, name, getattr(self, name))
-        fresh._owner = owner
-        self._peer._peer = fresh
-        return fresh
+    def rejoin(self, owner: Owner | None) -> None:
+        """A new instance has the end: what it sends passes its output gate."""
+        self._owner = owner
 
 
 class WebSocketPair:

@@ -280,15 +280,20 @@ def test_an_accepted_end_is_a_reference_of_its_owner_while_it_lives():
     assert gate.accepted == set()
 
 
-def test_a_reborn_end_keeps_the_connection_and_forgets_what_was_hung_on_it():
+def test_an_end_that_changes_hands_keeps_the_connection_and_forgets_what_was_hung_on_it():
     _client, server, port, sink = joined()
     inner = Recorder()
     adopt(server, inner, None)
     server.nickname = "x"
     server.serializeAttachment("kept")
-    fresh = server.reborn(None)
-    assert not hasattr(fresh, "nickname")
-    assert fresh.deserializeAttachment() == "kept"
+    server.forget()
+    gate = Gate()
+    gate.held = True
+    server.rejoin(gate)
+    assert not hasattr(server, "nickname")
+    assert server.deserializeAttachment() == "kept"
     port.send("in")
-    fresh.send("out")
-    assert (inner.messages, sink.messages) == (["in"], ["out"])
+    server.send("out")
+    assert (inner.messages, sink.messages) == (["in"], [])
+    gate.open()
+    assert sink.messages == ["out"]
