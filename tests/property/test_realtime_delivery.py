@@ -78,10 +78,19 @@ class Model:
         return True
 
     def merge(self, lane: Lane) -> None:
-        merged = merge_tokens(self.of(lane))
-        if len(merged) < len(self.of(lane)):
-            self.waiting = [(owner, text) for owner, text in self.waiting if owner is not lane]
-            self.waiting += [(lane, text) for text in merged if isinstance(text, str)]
+        """Merged frames stand where the first of them stood."""
+        out: list[tuple[Lane | None, str]] = []
+        open_at: int | None = None
+        for owner, text in self.waiting:
+            if owner is lane and open_at is not None:
+                both = merge_tokens([out[open_at][1], text])
+                if len(both) == 1:
+                    out[open_at] = (lane, str(both[0]))
+                    continue
+            if owner is lane:
+                open_at = len(out)
+            out.append((owner, text))
+        self.waiting = out
 
     def take(self) -> list[Any]:
         for lane in LANES:

@@ -18,6 +18,7 @@ import enum
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, cast
 
 from durable_objects.realtime.core.json_text import dumps, loads
@@ -231,14 +232,16 @@ class Backlog:
         first = next(iter(state.entries), None)
         if first is None or first.lane is None or first.lane.policy is not Policy.COALESCE:
             return
-        merged = merge_tokens([entry.data for entry in state.entries])
-        if len(merged) == len(state.entries):
-            return
-        for entry in list(state.entries):
-            self._remove(state, entry)
-        for data in merged:
-            size = len(data) if isinstance(data, bytes) else len(data.encode("utf-8", "replace"))
-            self._append(state, _Waiting(first.lane, data, size))
+        entries = iter(list(state.entries))
+        for run in _runs([entry.data for entry in state.entries]):
+            first, *others = islice(entries, len(run))
+            if not others:
+                continue
+            for entry in others:
+                self._remove(state, entry)
+            first.data = _joined(run)
+            before, first.size = first.size, len(first.data.encode("utf-8", "replace"))
+            self.bytes += first.size - before
 
 
 def key_of(data: str | bytes) -> str:
@@ -256,30 +259,32 @@ def key_of(data: str | bytes) -> str:
 
 def merge_tokens(frames: Sequence[str | bytes]) -> list[str | bytes]:
     """Merge each run of `ai:token` events into one event that has the text of all, and the other fields of the last."""
-    merged: list[str | bytes] = []
-    run: list[tuple[str | bytes, dict[str, Any]]] = []
+    return [run[0][0] if len(run) == 1 else _joined(run) for run in _runs(frames)]
+
+
+_Run = list[tuple["str | bytes", "dict[str, Any] | None"]]
+
+
+def _runs(frames: Sequence[str | bytes]) -> list[_Run]:
+    """Cut frames into runs that can be one frame: tokens that follow each other, anything else alone."""
+    runs: list[_Run] = []
+    last: dict[str, Any] | None = None
     for data in frames:
         frame = _token(data)
-        if run and (frame is None or not _continues(run[-1][1], frame)):
-            merged.append(_joined(run))
-            run = []
-        if frame is None:
-            merged.append(data)
+        if last is not None and frame is not None and _continues(last, frame):
+            runs[-1].append((data, frame))
         else:
-            run.append((data, frame))
-    if run:
-        merged.append(_joined(run))
-    return merged
+            runs.append([(data, frame)])
+        last = frame
+    return runs
 
 
-def _joined(run: list[tuple[str | bytes, dict[str, Any]]]) -> str | bytes:
-    if len(run) == 1:
-        return run[0][0]
-    last = run[-1][1]
-    text = "".join([frame["data"]["token"] for _, frame in run])
-    told: dict[str, Any] = {**last["data"], "token": text}
-    if "index" in told and "index" in run[0][1]["data"]:
-        told |= {"index": run[0][1]["data"]["index"], "lastIndex": told.get("lastIndex", told["index"])}
+def _joined(run: _Run) -> str:
+    tokens = [frame for _, frame in run if frame is not None]
+    first, last = tokens[0], tokens[-1]
+    told: dict[str, Any] = {**last["data"], "token": "".join([frame["data"]["token"] for frame in tokens])}
+    if "index" in told and "index" in first["data"]:
+        told |= {"index": first["data"]["index"], "lastIndex": told.get("lastIndex", told["index"])}
     return dumps({**last, "data": told})
 
 
