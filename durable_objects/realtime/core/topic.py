@@ -458,9 +458,9 @@ def _kind_of(entry: Entry) -> Kind:
         return Kind.TABLE
     if entry.kind == "presence":
         return Kind.PRESENCE
-    if entry.is_stored:
-        return Kind.STORED
-    return Kind.TOKENS if entry.event.startswith("ai:") else Kind.EVENT
+    if entry.event.startswith("ai:"):  # also a stored end of a stream: it must not overtake the tokens
+        return Kind.TOKENS
+    return Kind.STORED if entry.is_stored else Kind.EVENT
 
 
 def _remember(leg: Leg) -> Remember:
