@@ -5,8 +5,9 @@ const source = fileURLToPath(new URL("typescript/src/index.ts", import.meta.url)
 
 export default defineConfig({
   resolve: { alias: { "@flarelet/realtime": source } },
+  esbuild: { jsx: "automatic" },
   test: {
-    include: ["typescript/tests/**/*.test.ts"],
+    include: ["typescript/tests/**/*.test.ts", "react/tests/**/*.test.tsx"],
     testTimeout: 30_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
