@@ -365,8 +365,11 @@ class ClientSocket:
                 self._publish(frame, name)
                 return
             case Subscribe():
-                rows = self._guard.allow("subscribe", name).rows
-                wants_rows = isinstance(frame, SubscribeV1) and frame.snapshot and name.is_table
+                verdict = self._guard.allow("subscribe", name)
+                rows, wants_rows = verdict.rows, isinstance(frame, SubscribeV1) and frame.snapshot and name.is_table
+                if wants_rows and not verdict.is_meant:
+                    why = f"rows that are there already are shown where a rule allows table-read on {name.text}"
+                    raise RealtimeError(Code.REFUSED, why, "snapshot")
                 how, link = _how(frame, name), self._link(name)
                 link.rows = rows
                 link.subscribe(frame.topic, how, _since(frame), snapshot=wants_rows)

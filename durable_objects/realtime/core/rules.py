@@ -32,13 +32,18 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether it is allowed; for `table-read` also the filter that rows must pass, None for all rows."""
+    """Whether it is allowed; for `table-read` also the filter that rows must pass, None for all rows.
+
+    `is_meant`: a rule says so, or there is nobody to keep out; not only the default.
+    """
 
     is_allowed: bool
     rows: Mapping[str, Any] | None = None
+    is_meant: bool = False
 
 
 _YES = Verdict(True)
+_MEANT = Verdict(True, is_meant=True)
 _NO = Verdict(False)
 
 
@@ -52,9 +57,11 @@ def decide(
             if verdict is not None:
                 return verdict
     if role == "secret":
-        return _YES
+        return _MEANT
     default = settings.table_access if action == "table-read" else settings.topic_access
-    return _YES if default == "allow" else _NO
+    if default != "allow":
+        return _NO
+    return _MEANT if role == "open" else _YES
 
 
 def check_rule(rule: AccessRule) -> None:
@@ -88,9 +95,9 @@ def _verdict(rule: AccessRule, action: RuleAction, topic: str, claims: Mapping[s
     if action in rule.deny:
         return _NO
     if action != "table-read" or rule.rows is None:
-        return _YES
+        return _MEANT
     rows = _rows(rule.rows, claims)
-    return _NO if rows is _MISSING else Verdict(True, cast("Mapping[str, Any]", rows))
+    return _NO if rows is _MISSING else Verdict(True, cast("Mapping[str, Any]", rows), is_meant=True)
 
 
 def _filled(pattern: str, claims: Mapping[str, Any]) -> str | None:

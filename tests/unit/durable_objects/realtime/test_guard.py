@@ -326,3 +326,18 @@ async def test_a_filter_of_a_public_client_means_nothing_and_a_bad_one_of_ours_i
     assert (told["name"], told["ref"]["field"]) == ("BAD_FILTER", "filter.nonsense.like")
     told = await ours.ask({"type": "subscribe", "topic": "chat/a", "columns": ["id"]})
     assert told["name"] == "BAD_FILTER"
+
+
+async def test_rows_that_are_there_already_are_only_shown_where_a_rule_says_so(start: Any):
+    rules = (rule("table:DB.orders", allow=["table-read"], roles=["jwt"]),)
+    world = await start(tables=_tables(), jwt=JWT, public_keys=("pk_1",), secret_keys=("sk_1",), rules=rules)
+    frame = {"type": "subscribe", "topic": "orders", "snapshot": True}
+    for query, is_shown in (("?apiKey=pk_1", False), ("?apiKey=sk_1", True), (f"?token={token()}", True)):
+        client = await world.connect(query, protocols="flarelet-v1")
+        await client.next()
+        told = await client.ask(frame)
+        assert (told.get("name") != "REFUSED") is is_shown
+        if not is_shown:
+            assert (told["ref"]["field"], "table-read" in told["message"]) == ("snapshot", True)
+            told = await client.ask({"type": "subscribe", "topic": "orders", "presence": "none"})
+            assert told["type"] == "subscribed"
