@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Final
 
 from d1 import errors
-from d1.engine.authorizer import ABSENT_TABLES, ALLOWED_FUNCTIONS, DENIED_FUNCTIONS, Authorizer
+from d1.engine.authorizer import ABSENT_TABLES, ALLOWED_FUNCTIONS, DENIED_FUNCTIONS, FUNCTION_GROUPS, Authorizer
 from d1.limits import limit
 from d1.sql import Statement, Token, parameter_count, tokens
 
@@ -113,12 +113,13 @@ def _offset(message: str, sql: str, probe: Probe) -> int | None:
         place = _syntax_token(match.group(1), sql, probe)
     elif match := _TOKEN.match(message):
         place = _found(sql, match.group(1))
+        place = next((token.offset for token in _significant(sql) if token.text == match.group(1)), place)
     elif match := _COLUMN.match(message):
         place = _column(match.group(1), sql, message, probe)
     elif match := _EXISTS.match(message):
         place = _name(match.group(1), sql)
     elif match := _DATABASE.match(message):
-        place = _found(sql, match.group(1))
+        place = _qualifier(match.group(1), sql)
     elif _VARIABLE.match(message):
         place = _bad_variable(sql)
     elif message == "too many SQL variables":
@@ -131,7 +132,10 @@ def _offset(message: str, sql: str, probe: Probe) -> int | None:
         for start in _FUNCTION_MESSAGES:
             if message.startswith(start):
                 name = message.removeprefix(start).removesuffix("()")
-                place = _called(name, sql, is_nested="aggregate function" in start)
+                if name in FUNCTION_GROUPS["fts5"].split():
+                    return None  # those count their arguments while they run
+                is_misplaced = start in ("misuse of aggregate: ", "misuse of window function ")
+                place = _called(name, sql, is_nested="aggregate function" in start, is_misplaced=is_misplaced)
     return _byte_offset(sql, place)
 
 
@@ -237,6 +241,12 @@ def _name(name: str, sql: str) -> int | None:
     return next((token.offset for token in _significant(sql) if _unquoted(token.text).lower() == name.lower()), None)
 
 
+def _qualifier(name: str, sql: str) -> int | None:
+    """Find the name of a database before its dot."""
+    pairs = pairwise(_significant(sql))
+    return next((token.offset for token, dot in pairs if dot.text == "." and _unquoted(token.text) == name), None)
+
+
 def _clause_before(names: list[str], index: int) -> tuple[str, bool]:
     """Return the clause in which a token stands, and whether it is the target of an assignment there."""
     for place in range(index - 1, -1, -1):
@@ -249,17 +259,23 @@ def _clause_before(names: list[str], index: int) -> tuple[str, bool]:
     return "", False
 
 
-def _called(name: str, sql: str, *, is_nested: bool = False) -> int | None:
-    """Find a call; of an aggregate inside an aggregate the inner one is meant."""
+def _called(name: str, sql: str, *, is_nested: bool = False, is_misplaced: bool = False) -> int | None:
+    """Find a call; of an aggregate inside an aggregate the inner one is meant, else the one in a clause without any."""
     found = _significant(sql)
+    names = [_unquoted(token.text) for token in found]
     calls = [
-        token.offset
-        for token, following in zip(found, [*found[1:], Token("", 0)], strict=True)
-        if _unquoted(token.text).lower() == name.lower() and following.text == "("
+        index
+        for index, (this, following) in enumerate(pairwise([*names, ""]))
+        if this.lower() == name.lower() and following == "("
     ]
     if not calls:
         return _name(name, sql)
-    return calls[min(1, len(calls) - 1)] if is_nested else calls[0]
+    if is_nested:
+        return found[calls[min(1, len(calls) - 1)]].offset
+    misplaced = [
+        index for index in calls if is_misplaced and _clause_before(names, index)[0] not in ("SELECT", "ORDER")
+    ]
+    return found[(misplaced or calls)[0]].offset
 
 
 def _bad_variable(sql: str) -> int | None:
