@@ -5,7 +5,7 @@ READY := .venv/.ready
 ROOMS := workers durable_objects d1
 CODE := $(ROOMS) tests bench examples docs clients/python
 
-.PHONY: help setup dev test test-clients check format bench docs clean fuzz-capture fuzz-frames
+.PHONY: help setup dev test test-clients check format bench docs clean fuzz-capture fuzz-frames reliability
 help:
 	@echo "make dev     serve the demo app on http://127.0.0.1:8787"
 	@echo "make test    run the tests"
@@ -51,6 +51,9 @@ fuzz-capture: $(READY)
 
 fuzz-frames: $(READY)
 	$(BIN)/python tests/property/fuzz_frames.py -n $(or $(N),1000000)
+
+reliability: $(READY)
+	FLARELET_HISTORIES=$(or $(N),1000) $(BIN)/python -m pytest -q -s --timeout 0 tests/integration/realtime/test_reliability.py
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

@@ -19,7 +19,8 @@ from durable_objects.realtime.directory import Directory
 
 __all__ = ["SessionStore", "described"]
 
-_WRITE_AFTER_S = 0.05
+_BETWEEN_S = 0.05
+"""Between two writes: each is a commit that waits for the disk. The first one after a pause is made at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class SessionStore:
         self._written: set[str] = set()
         self._is_writing = False
         self._is_closed = False
+        self._wrote_at_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def changed(self, id: str) -> None:
@@ -43,7 +45,8 @@ class SessionStore:
             return
         self._changed[id] = None
         if self._timer is None and not self._is_writing:
-            self._timer = asyncio.get_running_loop().call_later(_WRITE_AFTER_S, self._begin)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(loop.time(), self._wrote_at_s + _BETWEEN_S), self._begin)
 
     def forget(self, id: str) -> None:
         """Note that nothing of a connection needs to be kept."""
@@ -107,6 +110,7 @@ class SessionStore:
     def _begin(self) -> None:
         self._timer = None
         self._is_writing = True
+        self._wrote_at_s = asyncio.get_running_loop().time()
         self._directory.tasks.spawn(self._write_changed(), "realtime-sessions")
 
     async def _write_changed(self) -> None:

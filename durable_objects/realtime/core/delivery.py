@@ -94,9 +94,19 @@ class Lane:
     kind: Kind
     policy: Policy
     bounds: Bounds
+    is_v1: bool = False
+    """Its clients negotiated flarelet-v1."""
 
-    def notice(self, dropped: int, now_ms: int) -> str:
-        """Return the frame that tells a client what it missed; it carries no `topic`, which old clients misread."""
+    def notice(self, dropped: int, last: str | bytes, now_ms: int) -> str:
+        """Return the frame that tells a client what it missed, `last` the latest of it.
+
+        For public clients it carries no `topic`, which old ones misread.
+        """
+        if self.is_v1:
+            frame = _read(last) or {}
+            known = "epoch" in frame and "offset" in frame
+            to = {"epoch": frame["epoch"], "offset": frame["offset"]} if known else None
+            return dumps({"type": "gap", "topic": self.channel, "from": None, "to": to, "reason": "slow", "count": 0})
         kind = "resync" if self.policy is Policy.RESYNC else "dropped"
         return f'{{"type":"{kind}","channel":{dumps(self.channel)},"dropped":{dropped},"timestamp":{now_ms}}}'
 
@@ -116,13 +126,20 @@ _Queue = OrderedDict[_Waiting, None]
 
 
 class _LaneState:
-    __slots__ = ("by_key", "dropped", "entries", "is_broken")
+    __slots__ = ("by_key", "dropped", "entries", "is_broken", "last")
 
     def __init__(self) -> None:
         self.entries = _Queue()
         self.by_key: dict[str, _Waiting] = {}
         self.dropped = 0
+        self.last: str | bytes = ""
+        """The latest that was dropped."""
         self.is_broken = False
+
+
+    def drop(self, data: str | bytes) -> None:
+        self.dropped += 1
+        self.last = data
 
 
 class Backlog:
@@ -148,7 +165,7 @@ class Backlog:
         if state is None:
             state = self._lanes[lane] = _LaneState()
         if state.is_broken:
-            state.dropped += 1
+            state.drop(data)
             return True
         entry = _Waiting(lane, data, size)
         if lane.policy is Policy.CONFLATE:
@@ -161,6 +178,7 @@ class Backlog:
                 self._merge(state)
             state.is_broken = lane.policy is Policy.RESYNC
             if not self._make_room(state, lane, size):
+                state.drop(data)
                 return True
         self._append(state, entry)
         return True
@@ -170,7 +188,7 @@ class Backlog:
         out: list[str | bytes] = []
         for state in self._lanes.values():
             self._merge(state)
-        missed = {lane: state.dropped for lane, state in self._lanes.items() if state.dropped}
+        missed = {lane: (state.dropped, state.last) for lane, state in self._lanes.items() if state.dropped}
         for lane, count in missed.items():
             METER.dropped[lane.policy] += count
         for entry in self._queue:
@@ -216,11 +234,10 @@ class Backlog:
     def _make_room(self, state: _LaneState, lane: Lane, size: int) -> bool:
         """Drop the lane's oldest frames until `size` fits, all of a broken lane; False: the new one is dropped too."""
         while state.entries and (state.is_broken or not self._fits(lane, size)):
-            self._remove(state, next(iter(state.entries)))
-            state.dropped += 1
-        fits = not state.is_broken and self._fits(lane, size)
-        state.dropped += not fits
-        return fits
+            oldest = next(iter(state.entries))
+            self._remove(state, oldest)
+            state.drop(oldest.data)
+        return not state.is_broken and self._fits(lane, size)
 
     def _supersede(self, state: _LaneState, entry: _Waiting) -> None:
         entry.key = key_of(entry.data)

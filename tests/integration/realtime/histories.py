@@ -17,17 +17,19 @@ from random import Random
 from typing import Any, Protocol
 
 import aiohttp
-from clients import Negotiated, Stock, Wire
 
+from clients import Negotiated, Stock, Wire
 from workers.runtime.testing.process import DevProcess
 from workers.runtime.testing.serve import serve_app
 
+# Clients share a loop with the server here, and may read late what had arrived long ago: hence the long overlap.
 CONFIG = """name = "demo"
 main = "entry.py"
 d1_databases = [{ binding = "DB", database_name = "db", database_id = "db" }]
 [flarelet.realtime]
 database = "DB"
 session_moment_s = 0.05
+session_overlap_s = 5.0
 """
 WORKER = """
 from workers import Response, WorkerEntrypoint
@@ -263,7 +265,8 @@ async def live_through(
                 if is_restarted:
                     # A public client that loses its connection before it is subscribed never asks again.
                     await _until(lambda: crowd.ready >= min(start + at_once, histories), 30)
-                    await asyncio.sleep(random.random() * 0.6)
+                    # Subscriptions are stored a moment after they are confirmed.
+                    await asyncio.sleep(0.15 + random.random() * 0.6)
                     await running.end()
                     await running.start()
                 await asyncio.wait(tasks)
