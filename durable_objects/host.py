@@ -61,11 +61,18 @@ class _Directory:
     def snapshot(self) -> ClassSnapshot:
         """Sum up the class."""
         total = Usage()
-        loaded = [actor.snapshot() for actor in self.actors.values()]
-        for usage in (self._forgotten, *self._retired.values(), *(one.usage for one in loaded)):
+        for usage in (self._forgotten, *self._retired.values()):
             total.add(usage)
-        awake, sockets = sum(one.is_awake for one in loaded), sum(one.sockets for one in loaded)
-        return ClassSnapshot(self.spec.unique_key, len(loaded), awake, sockets, total.figures())
+        awake = sockets = 0
+        for actor in self.actors.values():  # there may be many: their pictures are not taken
+            total.add(actor.usage)
+            sockets += len(actor.hibernation)
+            if actor.instance is not None:
+                awake += 1
+                awake_s, busy_s = actor.instance.times()
+                total.awake_s += awake_s
+                total.busy_s += busy_s
+        return ClassSnapshot(self.spec.unique_key, len(self.actors), awake, sockets, total.figures())
 
     def erase(self) -> None:
         """Forget alarms and delete the files; nothing may be running."""

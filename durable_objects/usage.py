@@ -12,14 +12,23 @@ from types import MappingProxyType
 
 __all__ = ["ClassSnapshot", "Figures", "ObjectSnapshot", "Usage"]
 
-_COUNTERS = ("wakes", "failures", "commits", "reads", "writes", "rows_read", "rows_written")
-_TIMES = ("awake_s", "busy_s")
-
 
 class Usage:
     """Counters of one object, or of many added up. Plain attributes: they are added to in every turn."""
 
-    __slots__ = (*_COUNTERS, *_TIMES, "kept_awake", "turns")
+    __slots__ = (
+        "awake_s",
+        "busy_s",
+        "commits",
+        "failures",
+        "kept_awake",
+        "reads",
+        "rows_read",
+        "rows_written",
+        "turns",
+        "wakes",
+        "writes",
+    )
 
     def __init__(self) -> None:
         self.wakes = 0
@@ -47,10 +56,17 @@ class Usage:
         """Count one time that the object had to stay in memory although it was idle."""
         self.kept_awake[why] = self.kept_awake.get(why, 0) + 1
 
-    def add(self, other: Usage | Figures) -> None:
+    def add(self, other: Usage) -> None:
         """Add the counters of another one."""
-        for name in (*_COUNTERS, *_TIMES):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.wakes += other.wakes
+        self.failures += other.failures
+        self.commits += other.commits
+        self.reads += other.reads
+        self.writes += other.writes
+        self.rows_read += other.rows_read
+        self.rows_written += other.rows_written
+        self.awake_s += other.awake_s
+        self.busy_s += other.busy_s
         for mine, theirs in ((self.turns, other.turns), (self.kept_awake, other.kept_awake)):
             for name, count in theirs.items():
                 mine[name] = mine.get(name, 0) + count
@@ -62,7 +78,13 @@ class Usage:
             kept_awake=MappingProxyType(dict(self.kept_awake)),
             awake_s=self.awake_s + awake_s,
             busy_s=self.busy_s + busy_s,
-            **{name: getattr(self, name) for name in _COUNTERS},
+            wakes=self.wakes,
+            failures=self.failures,
+            commits=self.commits,
+            reads=self.reads,
+            writes=self.writes,
+            rows_read=self.rows_read,
+            rows_written=self.rows_written,
         )
 
 
