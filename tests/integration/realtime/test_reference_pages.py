@@ -178,5 +178,6 @@ async def test_figures_are_those_of_the_whole_server(tmp_path: Path):
             async with session.get(f"{url}/internal/metrics", headers=headers) as response:
                 text = await response.text()
     assert 'flarelet_connections{role="public"} 1' in text
-    assert 'flarelet_object_commits_total{class="page-TopicObject"} 1' in text
+    (commits,) = re.findall(r'flarelet_object_commits_total\{class="page-TopicObject"\} (\d+)', text)
+    assert int(commits) >= 1
     assert 'flarelet_d1_commits_total{database="DB"}' in text
