@@ -86,7 +86,7 @@ class Gap(Told):
     It also comes without having been asked for, when the server itself lost something. `reason`: `epoch`, the position
     is of another numbering; `ahead`, of none that was given yet; `expired` or `dropped`, too old; `not_stored`, said
     before a restart and not stored; `unwatched`, nobody followed the table then; `resync`, changed in a way that is not
-    described row by row; `reset`, the topic's object was reset.
+    described row by row; `reset`, the topic's object was reset; `slow`, the client did not read for too long.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", frozen=True, populate_by_name=True)
