@@ -29,7 +29,7 @@ class Speaker:
         self._sockets = sockets
         self._chosen: Policy | None = None
         self._bounds = Bounds()
-        self._lanes: dict[tuple[str, Kind], Lane] = {}
+        self._lanes: dict[tuple[str, Kind, bool], Lane] = {}
 
     def configure(self, delivery: str | None, bounds: Bounds) -> None:
         """Set the policy that the operator chose for the topic, if any, and what may wait for one socket."""
@@ -40,7 +40,8 @@ class Speaker:
 
     def tell(self, group: Group, text: str, kind: Kind, but: str | None) -> None:
         """Send a frame to every leg of a group but one."""
-        lane = self._lanes.get((group.spelling, kind)) or self._lane(group.spelling, kind)
+        key = group.spelling, kind, group.is_v1
+        lane = self._lanes.get(key) or self._lane(*key)
         sockets, legs = self._sockets, group.legs
         METER.said += 1
         METER.deliveries += len(legs)
@@ -54,9 +55,9 @@ class Speaker:
             crowd = group.crowd = Crowd([sockets[leg_id] for leg_id in legs])
         crowd.send(text, lane, None if but is None else sockets.get(but))
 
-    def _lane(self, spelling: str, kind: Kind) -> Lane:
+    def _lane(self, spelling: str, kind: Kind, is_v1: bool) -> Lane:
         if len(self._lanes) >= _LANES_KEPT:
             self._lanes.clear()
-        lane = Lane(spelling, kind, default_policy(kind, self._chosen), self._bounds)
-        self._lanes[spelling, kind] = lane
+        lane = Lane(spelling, kind, default_policy(kind, self._chosen), self._bounds, is_v1)
+        self._lanes[spelling, kind, is_v1] = lane
         return lane

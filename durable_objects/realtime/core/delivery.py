@@ -136,7 +136,6 @@ class _LaneState:
         """The latest that was dropped."""
         self.is_broken = False
 
-
     def drop(self, data: str | bytes) -> None:
         self.dropped += 1
         self.last = data
@@ -189,14 +188,14 @@ class Backlog:
         for state in self._lanes.values():
             self._merge(state)
         missed = {lane: (state.dropped, state.last) for lane, state in self._lanes.items() if state.dropped}
-        for lane, count in missed.items():
+        for lane, (count, _) in missed.items():
             METER.dropped[lane.policy] += count
         for entry in self._queue:
             lane = entry.lane
             if lane is not None and lane in missed:
-                out.append(lane.notice(missed.pop(lane), now_ms))
+                out.append(lane.notice(*missed.pop(lane), now_ms))
             out.append(entry.data)
-        out += [lane.notice(dropped, now_ms) for lane, dropped in missed.items()]
+        out += [lane.notice(dropped, last, now_ms) for lane, (dropped, last) in missed.items()]
         self._queue.clear()
         self._lanes.clear()
         self.bytes = self.frames = self._own_bytes = self._own_frames = 0

@@ -140,6 +140,22 @@ def test_coalesced_text_that_outgrows_the_bound_drops_its_oldest() -> None:
     assert first["type"] == "dropped"
 
 
+def test_a_negotiated_client_is_told_a_gap_up_to_the_latest_it_missed() -> None:
+    backlog = Backlog(OWN)
+    to = Lane("room/1", Kind.EVENT, Policy.DROP_OLDEST, Bounds(1000, 2), is_v1=True)
+    put(backlog, to, *(event("e", n, epoch="x", offset=n) for n in range(5)))
+    gap, *rest = taken(backlog)
+    assert gap == {
+        "type": "gap",
+        "topic": "room/1",
+        "from": None,
+        "to": {"epoch": "x", "offset": 2},
+        "reason": "slow",
+        "count": 0,
+    }
+    assert [frame["offset"] for frame in rest] == [3, 4]
+
+
 def test_close_asks_for_the_end() -> None:
     backlog, to = Backlog(OWN), lane(Policy.CLOSE)
     put(backlog, to, "a", "b", "c")
