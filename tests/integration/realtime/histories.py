@@ -223,7 +223,7 @@ class Crowd:
 async def _until(condition: Callable[[], bool], within_s: float = 6.0) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + within_s
-    while not condition() and loop.time() < end:
+    while not condition() and loop.time() < end:  # noqa: ASYNC110 - conditions are of several parts of the tests
         await asyncio.sleep(0.01)
 
 
@@ -232,6 +232,12 @@ async def _session() -> AsyncIterator[aiohttp.ClientSession]:
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
         yield session
+
+
+def _write(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "wrangler.toml").write_text(CONFIG)
+    (folder / "entry.py").write_text(WORKER)
 
 
 async def live_through(
@@ -244,9 +250,7 @@ async def live_through(
     restarts: float = 0.3,
 ) -> Outcome:
     """Live through random histories, some of them with the end of the server in their midst."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "wrangler.toml").write_text(CONFIG)
-    (folder / "entry.py").write_text(WORKER)
+    _write(folder)
     random, outcome, running = Random(seed), Outcome(), server(folder)
     await running.start()
     try:
@@ -264,7 +268,8 @@ async def live_through(
                     tasks.append(asyncio.get_running_loop().create_task(work))
                 if is_restarted:
                     # A public client that loses its connection before it is subscribed never asks again.
-                    await _until(lambda: crowd.ready >= min(start + at_once, histories), 30)
+                    wanted = min(start + at_once, histories)
+                    await _until(lambda wanted=wanted: crowd.ready >= wanted, 30)
                     # Subscriptions are stored a moment after they are confirmed.
                     await asyncio.sleep(0.15 + random.random() * 0.6)
                     await running.end()
