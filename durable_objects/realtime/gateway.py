@@ -17,9 +17,8 @@ from durable_objects.realtime.core.access import (
     choose_subprotocol,
     credentials,
 )
-from durable_objects.realtime.core.audience import Options
 from durable_objects.realtime.core.codes import CLOSE_EXPIRED, CLOSE_LEFT, Code, Malformed, RealtimeError
-from durable_objects.realtime.core.history import Position
+from durable_objects.realtime.core.following import how_of, since_of, wants_rows
 from durable_objects.realtime.core.meter import METER
 from durable_objects.realtime.core.names import TopicName
 from durable_objects.realtime.core.protocol import (
@@ -32,7 +31,6 @@ from durable_objects.realtime.core.protocol import (
     PresenceQuery,
     Publish,
     Subscribe,
-    SubscribeV1,
     Track,
     Unsubscribe,
     Untrack,
@@ -43,7 +41,6 @@ from durable_objects.realtime.core.protocol import (
     error_frame,
     pong_frame,
 )
-from durable_objects.realtime.core.row_lens import lens_of
 from durable_objects.realtime.core.session import Identity
 from durable_objects.realtime.core.v1 import PROTOCOL, PROTOCOL_MSGPACK, welcome
 from durable_objects.realtime.directory import Directory
@@ -135,6 +132,7 @@ class ClientSocket:
         "_directory",
         "_end",
         "_guard",
+        "_held",
         "_is_over",
         "_keeper",
         "_port",
@@ -180,6 +178,7 @@ class ClientSocket:
         self.send = self._send_packed if subprotocol == PROTOCOL_MSGPACK else self._port.send
         self._keeper = keeper
         self._is_over = False
+        self._held: list[str | bytes] | None = None
         self._guard = Guard(guards, self, rights)
         METER.accepted[rights.role] += 1
         keeper.add(self)
@@ -205,6 +204,14 @@ class ClientSocket:
         METER.received += 1
         if not self._guard.hears():
             return
+        if self._held is None:
+            self._take(data)
+        elif len(self._held) < self._directory.settings.max_waiting:
+            self._held.append(data)
+        else:
+            self.tell(RealtimeError(Code.OVERLOADED, f"{len(self._held)} frames wait for a token to be verified"))
+
+    def _take(self, data: str | bytes) -> None:
         try:
             if isinstance(data, bytes):
                 if self.send != self._send_packed:
@@ -353,6 +360,7 @@ class ClientSocket:
                 except RealtimeError as error:
                     raise about(error, frame="chat") from error
             case Auth():
+                self._held = []  # what follows may need what the token allows
                 self._directory.tasks.spawn(self._authenticate(frame.token), "realtime-authenticate")
             case _:
                 self.is_pinging = True
@@ -366,13 +374,13 @@ class ClientSocket:
                 return
             case Subscribe():
                 verdict = self._guard.allow("subscribe", name)
-                rows, wants_rows = verdict.rows, isinstance(frame, SubscribeV1) and frame.snapshot and name.is_table
-                if wants_rows and not verdict.is_meant:
+                rows, is_snapshot = verdict.rows, wants_rows(frame, name)
+                if is_snapshot and not verdict.is_meant:
                     why = f"rows that are there already are shown where a rule allows table-read on {name.text}"
                     raise RealtimeError(Code.REFUSED, why, "snapshot")
-                how, link = _how(frame, name), self._link(name)
+                how, link = how_of(frame, name), self._link(name)
                 link.rows = rows
-                link.subscribe(frame.topic, how, _since(frame), snapshot=wants_rows)
+                link.subscribe(frame.topic, how, since_of(frame), snapshot=is_snapshot)
             case Unsubscribe():
                 link = self.links.get(name.text)
                 if link is not None and link.unsubscribe(frame.topic):
@@ -435,6 +443,12 @@ class ClientSocket:
             await self._guard.authenticate(token)
         except RealtimeError as error:
             self.tell(about(error, frame="auth"))
+        finally:
+            held, self._held = self._held or [], None
+            while held and self._held is None and not self._is_over:
+                self._take(held.pop(0))
+            if held and self._held is not None:  # another token came meanwhile
+                self._held += held
 
     def _link(self, name: TopicName) -> Link:
         link = self.links.get(name.text)
@@ -462,29 +476,6 @@ def _written(value: object, field: str, write: Callable[[object], str] = dumps) 
         return write(value)
     except ValueError as error:
         raise RealtimeError(Code.BAD_FIELD, f"field {field!r}: {error}", field) from error
-
-
-def _how(frame: Subscribe, name: TopicName) -> Options | None:
-    """Return how a client wants to follow a topic; None for the way of public clients, whose filters mean nothing."""
-    if not isinstance(frame, SubscribeV1):
-        return None
-    how: dict[str, Any] = {"v": 1}
-    if frame.presence != "full":
-        how["presence"] = frame.presence
-    if frame.event is not None:
-        how["event"] = [frame.event] if isinstance(frame.event, str) else frame.event
-    if frame.filter is not None or frame.columns is not None:
-        if not name.is_table:
-            raise RealtimeError(Code.BAD_FILTER, "only tables have rows to filter and columns to choose", "filter")
-        given = {"filter": frame.filter, "columns": frame.columns}
-        how |= {key: value for key, value in given.items() if value is not None}
-        lens_of(how)  # so that a bad filter is told at once
-    return how
-
-
-def _since(frame: Subscribe) -> Position | None:
-    since = frame.since if isinstance(frame, SubscribeV1) else None
-    return None if since is None else Position(since.epoch, since.offset)
 
 
 def _one(values: Iterable[str] | None, name: str, limit: int) -> str | None:

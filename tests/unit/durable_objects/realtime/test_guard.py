@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -341,3 +344,25 @@ async def test_rows_that_are_there_already_are_only_shown_where_a_rule_says_so(s
             assert (told["ref"]["field"], "table-read" in told["message"]) == ("snapshot", True)
             told = await client.ask({"type": "subscribe", "topic": "orders", "presence": "none"})
             assert told["type"] == "subscribed"
+
+
+async def test_frames_behind_a_token_wait_until_it_is_verified(start: Any, tmp_path: Path):
+    """Clients send a token and go on at once; they never ask again for what was refused."""
+    key = base64.urlsafe_b64encode(SECRET.encode()).rstrip(b"=").decode()
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [{"kty": "oct", "k": key}]}))
+    settings = JwtSettings(jwks_file=str(tmp_path / "jwks.json"), leeway_s=0)
+    rules = (rule("members/*", allow=["subscribe", "publish"], roles=["jwt"]),)
+    world = await start(jwt=settings, public_keys=("pk_1",), rules=rules, topic_access="deny", max_waiting=5)
+    client = await world.connect("?apiKey=pk_1")
+    client.send({"type": "auth", "token": token()})
+    client.send({"type": "subscribe", "topic": "members/a"})
+    client.send({"type": "auth", "token": "nonsense"})
+    client.send({"type": "publish", "topic": "members/a", "event": "m", "data": 1})
+    client.send({"type": "ping"})
+    told = [await client.next() for _ in range(4)]
+    assert {frame.get("name", frame["type"]) for frame in told} == {"subscribed", "TOKEN_NOT_VERIFIED", "event", "pong"}
+    client.send({"type": "auth", "token": token()})
+    for _ in range(6):
+        client.send({"type": "ping"})
+    assert (await client.next())["name"] == "OVERLOADED"
+    assert [(await client.next())["type"] for _ in range(5)] == ["pong"] * 5
