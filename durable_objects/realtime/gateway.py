@@ -117,7 +117,8 @@ async def seat(
     if guards.is_revoked(identity):
         raise RealtimeError(Code.REVOKED, "access was taken back")
     # A user comes back with a newer token: only what all its tokens have in common tells it apart.
-    shown = given.keys if rights.role == "jwt" else (*given.keys, *given.tokens)
+    is_named = rights.role == "jwt" and user_id is not None
+    shown = (*given.keys, str((rights.claims or {}).get("iss"))) if is_named else (*given.keys, *given.tokens)
     credential = hashlib.sha256("\n".join((rights.role, *shown)).encode("utf-8", "replace")).hexdigest()
     address = "" if user_id or given.tokens else headers.get("cf-connecting-ip") or ""
     known_as = Identity(identity.project, credential, user_id, headers.get("user-agent") or "", address)

@@ -366,3 +366,21 @@ async def test_frames_behind_a_token_wait_until_it_is_verified(start: Any, tmp_p
         client.send({"type": "ping"})
     assert (await client.next())["name"] == "OVERLOADED"
     assert [(await client.next())["type"] for _ in range(5)] == ["pong"] * 5
+
+
+async def test_tokens_that_name_no_user_do_not_give_each_other_their_sessions(start: Any):
+    world = await start(jwt=JWT)
+
+    def nameless(number: int) -> str:
+        return jwt.encode({"exp": NOW_S + 600, "n": number}, SECRET, "HS256")
+
+    client = await enter(world, nameless(1))
+    await client.subscribe("chat/a")
+    client.abort()
+    other, same = await enter(world, nameless(2)), await enter(world, nameless(1))
+    for each in (other, same):
+        for _ in range(5):
+            await each.quiet()
+    await world.realtime.publish("chat/a", "m", 1)
+    assert (await same.next())["data"] == 1
+    assert await other.quiet() == []
