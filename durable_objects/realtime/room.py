@@ -108,7 +108,7 @@ class Room:
         self._persist = persist
         self._hook_timeout_s = hook_timeout_s
         self._record = Record(name, self.topic, TopicLog(ctx.storage))
-        self.streams = Streams(self._say_of_stream, lambda: self.topic.is_followed)
+        self.streams = Streams(self._say_of_stream, lambda: self.topic.is_followed, ctx.waitUntil)
         self._streams_named = 0
         self._tickets: dict[str, Leg] = {}
         self._sockets: dict[str, Any] = {}
@@ -258,7 +258,10 @@ class Room:
         if options is not None:
             self._record.know()
         quiet = bool(command.get("quiet"))
-        self._carry_out(self.topic.subscribe(leg, spelling, now_ms(), quiet=quiet, options=options))
+        effects = self.topic.subscribe(leg, spelling, now_ms(), quiet=quiet, options=options)
+        if (mark := command.get("mark")) is not None:
+            self._send(leg.id, leg_resumed(mark))
+        self._carry_out(effects)
         is_whole = quiet
         if (since := command.get("since")) is not None:
             known = Position(*since)
@@ -269,8 +272,6 @@ class Room:
             METER.gaps += not is_whole
         if not is_whole:
             self._tell_streams(leg, spelling)
-        if (mark := command.get("mark")) is not None:
-            self._send(leg.id, leg_resumed(mark))
         if is_first and not quiet:
             await self._call("on_subscribe", leg.connection)
 
