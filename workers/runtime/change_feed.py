@@ -11,6 +11,7 @@ from d1.engine import CaptureBounds, Engine, LogBounds
 from d1.errors import Failure
 from d1.sql import quote_name
 from d1.statement import as_error
+from workers.compat.ambient import counting
 
 __all__ = ["ChangeFeed"]
 
@@ -96,7 +97,8 @@ class ChangeFeed:
         if self._database is None:
             raise LookupError("no database is configured for realtime")
         statement = self._database.prepare(sql)
-        result = await (statement.bind(*params) if params else statement).all()
+        with counting():  # not a call of the invocation that opened the connection
+            result = await (statement.bind(*params) if params else statement).all()
         meta = result.meta
         return {
             "results": list(result.results),

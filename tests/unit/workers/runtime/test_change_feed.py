@@ -7,6 +7,7 @@ import pytest
 from d1.changes import Commit
 from d1.database import D1Database
 from d1.engine import Engine
+from workers.compat.ambient import counting, invocation
 from workers.runtime.change_feed import ChangeFeed
 
 
@@ -50,6 +51,13 @@ async def test_a_query_has_the_form_the_server_sdk_expects(feed: ChangeFeed) -> 
     meta = answer["meta"]
     assert isinstance(meta, dict)
     assert (meta["target"], meta["rowCount"]) == ("d1", 1)
+
+
+async def test_queries_do_not_use_up_the_invocation_that_opened_the_connection(feed: ChangeFeed) -> None:
+    with counting():
+        for _ in range(1100):
+            await feed.query("SELECT 1", [])
+        assert invocation.get().d1_calls == 0
 
 
 async def test_a_feed_without_a_database_watches_nothing() -> None:
