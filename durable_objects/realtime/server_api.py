@@ -64,7 +64,7 @@ class _Stream(_Options):
     persist: bool = False
     withoutViewers: Literal["go-on", "cancel"] = "go-on"
     viewerGraceSeconds: Annotated[float, Field(ge=0, le=86_400)] = 10.0
-    idleSeconds: Annotated[float, Field(gt=0, le=3_600)] = 60.0
+    idleSeconds: Annotated[float, Field(gt=0, le=60)] = 60.0
     text: str = ""
     count: Annotated[int, Field(ge=0)] = 0
 

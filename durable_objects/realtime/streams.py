@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Protocol
@@ -91,9 +91,13 @@ class _Running:
 class Streams:
     """The streams that run on one topic."""
 
-    def __init__(self, say: Say, has_viewers: Callable[[], bool]) -> None:
+    def __init__(
+        self, say: Say, has_viewers: Callable[[], bool], keep_awake: Callable[[Awaitable[object]], object]
+    ) -> None:
+        """`keep_awake` keeps the topic's object in memory until what it is given ends, or is cancelled with it."""
         self._say = say
         self._has_viewers = has_viewers
+        self._keep_awake = keep_awake
         self._running: dict[str, _Running] = {}
 
     def __len__(self) -> int:
@@ -111,7 +115,17 @@ class Streams:
             raise RealtimeError(Code.OVERLOADED, f"{_MAX_RUNNING} streams run on this topic already")
         running = self._running[id] = _Running(TokenStream(id, options, text, count))
         self._expect(running)
+        self._keep_awake(self._run(running))
         self.viewers_changed()
+
+    async def _run(self, running: _Running) -> None:
+        """Last as long as a stream; when the object leaves memory first, nothing may be said in its name any more."""
+        try:
+            await asyncio.shield(running.over)
+        except asyncio.CancelledError:
+            self._running.pop(running.stream.id, None)
+            running.stop("unknown")
+            raise
 
     def tokens(self, id: str, tokens: Iterable[str]) -> str | None:
         """Say the next tokens; returns why the stream is over, "unknown" for one that does not run here."""

@@ -235,3 +235,31 @@ async def test_tokens_that_wait_for_a_slow_reader_are_merged(world: Any):
         {"token": "abc", "stream": "s", "index": 0, "lastIndex": 2},
         {"stream": "s", "reason": "done", "tokens": 3},
     ]
+
+
+async def test_a_stream_keeps_its_object_awake_and_ends_when_its_producer_is_gone(world: Any):
+    client = await world.connect()
+    await client.subscribe("ai-chat/1")
+    stub = world.namespaces["TopicObject"].getByName("ai-chat/1")
+    await stub.open_stream("s", {"idle_s": 0.2})
+    await stub.stream_tokens("s", ["a"])
+    assert (await data(client, "ai:token"))["token"] == "a"
+    (picture,) = [each for each in world.host.objects() if each.name == "ai-chat/1"]
+    assert picture.obstacle == "waitUntil"
+    assert await data(client, "ai:done") == {"stream": "s", "reason": "abandoned", "tokens": 1}
+    assert await stub.stream_over("s") == "unknown"
+    (picture,) = [each for each in world.host.objects() if each.name == "ai-chat/1"]
+    assert picture.obstacle is None
+
+
+async def test_an_object_that_leaves_memory_says_nothing_any_more(world: Any):
+    client = await world.connect()
+    await client.subscribe("ai-chat/1")
+    stub = world.namespaces["TopicObject"].getByName("ai-chat/1")
+    await stub.open_stream("s", {"idle_s": 0.05})
+    await stub.stream_tokens("s", ["a"])
+    await data(client, "ai:token")
+    await world.evict("ai-chat/1")
+    await asyncio.sleep(0.1)  # longer than the producer may be silent
+    assert await client.quiet() == []
+    assert await stub.stream_tokens("s", ["b"]) == "unknown"
