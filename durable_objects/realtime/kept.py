@@ -170,11 +170,13 @@ class Keeper:
             return
         session = self._session(member, kept, is_told=is_told)
         absent = self._absent[session] = Absent(self, member.identity, session, kept)
-        self._by_id[session.id] = session
         absent.start(settings.session_grace_s, settings.presence_grace_s)
         is_taken = member.copied_at_ms > member.heard_at_ms
         if not member.is_restored or is_taken:
-            return  # nobody takes it up; it is there for presence, and for what the topics' tails hold
+            # Nobody takes it up; it is there for presence, and for what the topics' tails hold.
+            self._store.forget(session.id)
+            return
+        self._by_id[session.id] = session
         self._store.changed(session.id)
         self.end(self.sessions.keep(session))
         # The newest first, and not all of them: thousands behind one address may be cut at once.

@@ -95,6 +95,19 @@ async def test_who_pings_and_falls_silent_is_cut_and_who_never_pinged_is_not(wor
     assert silent.close_code is None
 
 
+async def test_a_connection_whose_topics_were_taken_up_is_not_found_after_a_restart(start: Any):
+    world = await start()
+    old = await world.connect(ANN)
+    await old.subscribe("chat/x")
+    world.clock.at_ms += 5_000
+    await world.connect(ANN)
+    await asyncio.sleep(0.02)
+    old.abort()
+    world = await restarted(start, world)
+    await world.connect(ANN)
+    assert len(world.realtime._keeper.sessions) == 1
+
+
 async def restarted(start: Any, world: Any, **settings: Any) -> Any:
     """End a world as a stopped server ends, and begin another on its files."""
     await world.realtime.remember()
