@@ -7,6 +7,8 @@ imported from here is resolved when it is first used, so that a test run pays fo
 from __future__ import annotations
 
 import importlib
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -105,3 +107,15 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """The package, in which `serve` is the function although a submodule has that name too."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # The import system binds a loaded submodule here; that would hide the function from then on.
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
