@@ -155,8 +155,8 @@ CONFIG = {
     "max_topic_rate": "publishes a second all connections together may make on one topic; 0: no limit",
     "max_topic_burst": "publishes at once under that limit",
     "max_snapshot_rows": "rows the snapshot of a table may have",
-    "table_max_changes": "row changes of one transaction that are told one by one; beyond it each of its tables is told "
-    "as one `resync`",
+    "table_max_changes": "row changes of one transaction that are told one by one; beyond it each of its tables is "
+    "told as one `resync`",
     "table_max_change_bytes": "the same as bytes of old and new rows",
     "table_log_rows": "row changes of watched tables kept for subscribers who come back",
     "table_log_bytes": "what these changes may take in the database file",

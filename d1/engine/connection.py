@@ -157,7 +157,8 @@ class Connection:
     def set_capturing(self, is_on: bool) -> None:
         """Leave room in the limits for what capture triggers add: one level of depth, and rows of old and new values.
 
-        # DIFFERS(watched-value-size): while a table is watched, a value computed by SQL itself may be up to twice the production size.
+        DIFFERS(watched-value-size): while a table is watched, a value computed by SQL itself may be up to twice the
+        production size.
         """
         factor = 2 if is_on else 1
         self.raw.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit("value_bytes") * factor + (1024 if is_on else 0))
