@@ -114,9 +114,12 @@ class Room:
         self._sockets: dict[str, Any] = {}
         self._speaker = Speaker(self._sockets)
         self._turns: dict[str, deque[str]] = {}
+        legs: list[Leg] = []
         for socket in ctx.getWebSockets(_TAG):
             leg = Leg.from_attachment(socket.deserializeAttachment())
             self._sockets[leg.id] = socket
+            legs.append(leg)
+        for leg in sorted(legs, key=lambda leg: leg.tracked):
             self.topic.restore(leg)
 
     def expect(self, attachment: str) -> None:

@@ -31,16 +31,18 @@ class Leg:
     spellings: dict[str, Options | None] = field(default_factory=dict[str, "Options | None"])
     state: Mapping[str, Any] | None = None
     is_away: bool = False
+    tracked: int = 0
+    """Grows with every `track`: which of a user's connections spoke last, for a topic that slept."""
 
     def attachment(self) -> str:
         """Return what must outlive the object's memory, as ASCII JSON text."""
-        return dumps_ascii([self.id, self.connection.described(), self.spellings, self.state, self.is_away])
+        return dumps_ascii([self.id, self.connection.described(), self.spellings, self.state, self.is_away, self.tracked])
 
     @classmethod
     def from_attachment(cls, text: str) -> Leg:
         """Read back what `attachment` wrote."""
-        leg_id, described, spellings, state, is_away = loads(text)
-        return cls(leg_id, Connection(*described), spellings, state, is_away)
+        leg_id, described, spellings, state, is_away, tracked = loads(text)
+        return cls(leg_id, Connection(*described), spellings, state, is_away, tracked)
 
 
 class Lens(Protocol):

@@ -318,6 +318,7 @@ class Topic:
             RealtimeError: TOO_BIG, the state does not fit into what is kept of a leg.
         """
         before, leg.state = leg.state, state
+        leg.tracked = self.tail.tails.next_order()
         try:
             remember = _remember(leg)
         except RealtimeError:
