@@ -51,7 +51,8 @@ async def test_a_topic_that_stores_nothing_leaves_no_file(world: Any):
     client = await world.connect()
     await client.subscribe("chat/x")
     await client.ask({"type": "publish", "topic": "chat/x", "event": "e"})
-    assert list(world.host.root.rglob("*.sqlite")) == []
+    topic = world.namespaces["TopicObject"].idFromName("chat/x")
+    assert list(world.host.root.rglob(f"{topic}.sqlite")) == []
 
 
 class Own(TopicObject):
