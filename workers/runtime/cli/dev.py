@@ -120,9 +120,9 @@ def _show_mistake(error: Exception, options: DevOptions) -> None:
 
 async def _serve(options: DevOptions) -> None:
     """Serve until a signal; start again after every change of the source."""
-    config = find(options.config.absolute()) if options.config.is_dir() else options.config
+    config, *others = (find(path.absolute()) if path.is_dir() else path for path in (options.config, *options.others))
     with ExitStack() as stack:
-        dev = _Dev(replace(options, config=config), stack)
+        dev = _Dev(replace(options, config=config, others=tuple(others)), stack)
         await dev.serve()
     click.echo("Stopping.")
 
@@ -176,7 +176,11 @@ class _Dev:
         self._space: ModuleSpace | None = None
         for number in (signal.SIGINT, signal.SIGTERM):
             stack.callback(signal.signal, number, signal.signal(number, self._signalled))
-        self._watch = stack.enter_context(closing(SourceWatch(options.config, self._bell))) if options.reload else None
+        self._watch = (
+            stack.enter_context(closing(SourceWatch([options.config, *options.others], self._bell)))
+            if options.reload
+            else None
+        )
         self._address = stack.enter_context(closing(_Address(options)))
         self._tail: TailServer | None = None
         self._requests = RequestLog(self._loop, quiet=options.quiet, tell=self._request_seen)

@@ -57,10 +57,10 @@ class Bell:
 
 
 class SourceWatch:
-    """The files of one project: its configuration, its variables and the source in its folders."""
+    """The files of projects: their configurations, their variables and the source in their folders."""
 
-    def __init__(self, config: Path, bell: Bell) -> None:
-        self._config, self._bell = config, bell
+    def __init__(self, configs: Iterable[Path], bell: Bell) -> None:
+        self._configs, self._bell = list(configs), bell
         self._folders: list[Path] = []
         self._seen = self._look()
         self._teller: _Teller | None = None
@@ -106,15 +106,16 @@ class SourceWatch:
             self._teller = _Teller(folders, loop, self._bell)
 
     def _watched(self) -> frozenset[str]:
-        found = {str(self._config.parent)}
+        found = {str(config.parent) for config in self._configs}
         for folder in self._folders:
             found.update(parent for parent, _ in _walk(str(folder)))
         return frozenset(folder for folder in found if os.path.isdir(folder))
 
     def _look(self) -> dict[str, int]:
-        files = [self._config]
-        if self._config.parent.is_dir():
-            files += [path for path in self._config.parent.iterdir() if path.name.startswith(_SETTINGS)]
+        files = list(self._configs)
+        for folder in {config.parent for config in self._configs}:
+            if folder.is_dir():
+                files += [path for path in folder.iterdir() if path.name.startswith(_SETTINGS)]
         found = {str(path): _modified(str(path)) for path in files}
         for folder in self._folders:
             for parent, names in _walk(str(folder)):

@@ -62,7 +62,7 @@ def test_one_that_has_no_native_twin_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(LoadError) as caught:
         loaded.load()
     assert str(caught.value) == (
-        f"src/entry.py:1: ModuleNotFoundError: 'only_wasm' in python_modules is compiled for WebAssembly; "
+        "src/entry.py:1: ModuleNotFoundError: 'only_wasm' in python_modules is compiled for WebAssembly; "
         "install it for this Python too"
     )
 

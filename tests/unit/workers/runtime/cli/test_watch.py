@@ -25,7 +25,8 @@ async def bell() -> Bell:
 def watch(tmp_path: Path, bell: Bell) -> Iterator[SourceWatch]:
     touch(tmp_path / "wrangler.toml", 1)
     touch(tmp_path / "src" / "entry.py", 1)
-    made = SourceWatch(tmp_path / "wrangler.toml", bell)
+    touch(tmp_path / "other" / "wrangler.toml", 1)
+    made = SourceWatch([tmp_path / "wrangler.toml", tmp_path / "other" / "wrangler.toml"], bell)
     yield made
     made.close()
 
@@ -39,6 +40,7 @@ async def test_changes_of_source_configuration_and_variables_are_noticed(tmp_pat
         source / "package" / "new.py",
         source / "templates" / "page.html",
         tmp_path / ".dev.vars",
+        tmp_path / "other" / "wrangler.toml",
     ):
         touch(path, 2)
         assert await watch.changed() == path.name
