@@ -11,7 +11,7 @@ What a tail does not hold any more is in the topic's log if it was stored, and o
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from heapq import merge
 from itertools import count
@@ -208,9 +208,7 @@ def heard_until(
     `heard_at_ms`: unless it reads slowly, what was said a round trip earlier had arrived by then.
     """
     lengths = {tail: [len(dumps(name).encode()) for name in names] for tail, names in spellings.items()}
-    newest_first = merge(
-        *([(entry, tail) for entry in tail.newest_first()] for tail in lengths), key=lambda pair: -pair[0].order
-    )
+    newest_first = merge(*map(_newest_first, lengths), key=lambda pair: -pair[0].order)
     order, left = now, lost_bytes
     for entry, tail in newest_first:
         if entry.order > now:
@@ -224,3 +222,8 @@ def heard_until(
             size = text + length + len(entry.kind) + 19
             left -= size + (2 if size < 126 else 4 if size < 65_536 else 10)
     return order
+
+
+def _newest_first(tail: Tail) -> Iterator[tuple[Entry, Tail]]:
+    for entry in tail.newest_first():
+        yield entry, tail
