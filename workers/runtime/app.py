@@ -27,6 +27,7 @@ from workers.runtime.dispatch import Dispatcher
 from workers.runtime.isolate import Isolate, Outbound
 from workers.runtime.loader import ModuleSpace
 from workers.runtime.resources import Resources, StateError
+from workers.runtime.tracebacks import Report, make_report
 from workers.runtime.worker import Worker
 
 if TYPE_CHECKING:
@@ -352,6 +353,10 @@ class App:
     def is_source(self, path: str) -> bool:
         """Say whether a file is the own source of one of the Workers."""
         return any(worker.isolate.is_own(path) for worker in self._workers)
+
+    def explain(self, error: BaseException) -> Report:
+        """Describe an exception with the Workers' own frames first."""
+        return make_report(error, self.is_source, self.shown)
 
     def shown(self, path: str) -> str:
         """Return a source file's path as it is shown."""

@@ -129,6 +129,24 @@ async def test_a_browser_is_shown_an_exception_as_a_page(write, tmp_path, client
         )
 
 
+async def test_what_a_framework_answers_itself_is_told_with_the_workers_own_line_first(write, tmp_path, client) -> None:
+    source = (
+        "import asgi\nfrom workers import WorkerEntrypoint\n\n"
+        "async def app(scope, receive, send):\n"
+        "    await send({'type': 'http.response.start', 'status': 500, 'headers': []})\n"
+        "    await send({'type': 'http.response.body', 'body': b'sorry'})\n"
+        "    raise ValueError('late')\n\n"
+        "class Default(WorkerEntrypoint):\n    async def fetch(self, request):\n"
+        "        return await asgi.fetch(app, request.js_object, self.env)\n"
+    )
+    async with DevProcess(write(source), tmp_path / "state") as process:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(process.wait_for("at src/entry.py:7 in app"))
+            await asyncio.sleep(0)
+            assert await body(client, process.url) == (500, "sorry")
+        assert "Traceback" not in process.output
+
+
 async def test_without_reload_a_save_changes_nothing(write, tmp_path, client) -> None:
     config = write(SOURCE, CONFIG)
     async with DevProcess(config, tmp_path / "state", arguments=("--no-reload",)) as process:

@@ -7,11 +7,11 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -30,6 +30,7 @@ from workers.runtime.edge.listener import BindError, Listener
 from workers.runtime.edge.outbound import OutboundClient
 from workers.runtime.edge.serving import serving
 from workers.runtime.loader import LoadError, ModuleSpace
+from workers.runtime.tracebacks import Report
 from workers.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -65,10 +66,10 @@ class DevOptions:
 
 def run(options: DevOptions) -> int:
     """Serve until SIGINT or SIGTERM; return the exit status."""
-    _log_to_terminal(verbose=options.verbose, as_json=options.log_format == "json")
+    form = _log_to_terminal(verbose=options.verbose, as_json=options.log_format == "json")
     _allow_many_sockets()
     try:
-        asyncio.run(_serve(options))
+        asyncio.run(_serve(options, form))
     except _MISTAKES as error:
         _show_mistake(error, options)
         return 1
@@ -78,19 +79,28 @@ def run(options: DevOptions) -> int:
 
 
 class _Format(logging.Formatter):
-    """The level in front, but for what a Worker says with `console.log`."""
+    """The level in front, but for what a Worker says with `console.log`; the Worker's own frames of an exception."""
+
+    explain: Callable[[BaseException], Report] | None = None
+    """Describes an exception; None shows whole tracebacks."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         return record.getMessage() if record.name == "console" and record.levelno <= logging.INFO else text
 
+    def formatException(self, ei: Any) -> str:  # logging's name
+        if self.explain is None or ei[1] is None:
+            return super().formatException(ei)
+        return self.explain(ei[1]).text().rstrip()
 
-def _log_to_terminal(*, verbose: bool, as_json: bool) -> None:
+
+def _log_to_terminal(*, verbose: bool, as_json: bool) -> _Format:
     handler = logging.StreamHandler(sys.stderr)
     plain = _Format("%(levelname)s %(name)s: %(message)s" if verbose else "%(levelname)s: %(message)s")
     handler.setFormatter(JsonFormat() if as_json else plain)
     logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, handlers=[handler])
     logging.getLogger("console").setLevel(logging.DEBUG)
+    return plain
 
 
 def _allow_many_sockets() -> None:
@@ -118,11 +128,11 @@ def _show_mistake(error: Exception, options: DevOptions) -> None:
         click.echo(error.report.details(), err=True, nl=False)
 
 
-async def _serve(options: DevOptions) -> None:
+async def _serve(options: DevOptions, form: _Format) -> None:
     """Serve until a signal; start again after every change of the source."""
     config, *others = (find(path.absolute()) if path.is_dir() else path for path in (options.config, *options.others))
     with ExitStack() as stack:
-        dev = _Dev(replace(options, config=config, others=tuple(others)), stack)
+        dev = _Dev(replace(options, config=config, others=tuple(others)), stack, form)
         await dev.serve()
     click.echo("Stopping.")
 
@@ -166,8 +176,8 @@ class _Address:
 class _Dev:
     """One run of the command: what stays while the Worker is loaded again and again."""
 
-    def __init__(self, options: DevOptions, stack: ExitStack) -> None:
-        self._options = options
+    def __init__(self, options: DevOptions, stack: ExitStack, form: _Format) -> None:
+        self._options, self._form = options, form
         self._loop = asyncio.get_running_loop()
         self._bell = Bell()
         self._url = ""
@@ -241,6 +251,8 @@ class _Dev:
             asyncio.TaskGroup() as tasks,
         ):
             self._space = app.space
+            if not options.verbose:
+                self._form.explain = app.explain
             for warning in app.warnings:
                 click.echo(f"warning: {warning}", err=True)
             async with serving(app, host=listener.host, listener=listener, seen=self._requests.seen) as edge:

@@ -178,7 +178,10 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         report = getattr(record, "report", None)
-        event: Event = {"event": "log", "level": record.levelname.lower(), "text": record.getMessage()}
+        text = record.getMessage()
+        if record.exc_info and record.exc_text:  # the terminal's handler has made it
+            text += f"\n{record.exc_text}"
+        event: Event = {"event": "log", "level": record.levelname.lower(), "text": text}
         if isinstance(report, Report):
             own = report.own
             where = {"path": own.path, "line": own.line, "function": own.function} if own is not None else None
