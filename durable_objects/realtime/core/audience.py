@@ -36,7 +36,8 @@ class Leg:
 
     def attachment(self) -> str:
         """Return what must outlive the object's memory, as ASCII JSON text."""
-        return dumps_ascii([self.id, self.connection.described(), self.spellings, self.state, self.is_away, self.tracked])
+        who = self.connection.described()
+        return dumps_ascii([self.id, who, self.spellings, self.state, self.is_away, self.tracked])
 
     @classmethod
     def from_attachment(cls, text: str) -> Leg:

@@ -182,6 +182,11 @@ class Backlog:
         self._append(state, entry)
         return True
 
+    @property
+    def has_dropped(self) -> bool:
+        """Whether anything that should wait here was dropped."""
+        return any(state.dropped for state in self._lanes.values())
+
     def take(self, now_ms: int) -> list[str | bytes]:
         """Return all that waits, in order, with a notice where a lane missed something; the queue is empty then."""
         out: list[str | bytes] = []

@@ -34,6 +34,7 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Largest message a client may send; one byte more is answered with 1009."""
 
 _NO_LOSS = (0, False)
+_EVERYTHING = 2**40  # more than is kept to be said again
 _HIGH_WATER_BYTES = 256 * 1024  # in the transport, before frames wait here
 _OWN_BOUNDS = Bounds(bytes=8 * 1024 * 1024, frames=65_536)
 """What may wait for a client, besides what topics say, before it is given up."""
@@ -258,7 +259,10 @@ class Connection(asyncio.Protocol):
         count = undelivered_bytes(transport, _HIGH_WATER_BYTES)
         # What was compressed was more before; counting too much only says something twice to a client that is back.
         count = (count + sum(map(len, self.queued or (self.first or b"",)))) * (10 if self.codec else 1)
-        return count + (self._backlog.bytes if self._backlog is not None else 0), False
+        backlog = self._backlog
+        if backlog is not None:
+            count += _EVERYTHING if backlog.has_dropped else backlog.bytes
+        return count, False
 
     # -- writing
 
