@@ -20,7 +20,9 @@ from durable_objects.realtime.directory import Directory
 __all__ = ["SessionStore", "described"]
 
 _BETWEEN_S = 0.05
-"""Between two writes: each is a commit that waits for the disk. The first one after a pause is made at once."""
+"""Between two writes at least: each waits for the disk. The first one after a pause is made at once."""
+_SHARE = 25
+"""Writing takes one part in so many of the time, however slow the disk is, while many clients come at once."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class SessionStore:
         self._is_writing = False
         self._is_closed = False
         self._wrote_at_s = 0.0
+        self._between_s = _BETWEEN_S
         self._timer: asyncio.TimerHandle | None = None
 
     def changed(self, id: str) -> None:
@@ -46,7 +49,7 @@ class SessionStore:
         self._changed[id] = None
         if self._timer is None and not self._is_writing:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(max(loop.time(), self._wrote_at_s + _BETWEEN_S), self._begin)
+            self._timer = loop.call_at(max(loop.time(), self._wrote_at_s + self._between_s), self._begin)
 
     def forget(self, id: str) -> None:
         """Note that nothing of a connection needs to be kept."""
@@ -118,6 +121,8 @@ class SessionStore:
             await self._flush()
         finally:
             self._is_writing = False
+            took_s = asyncio.get_running_loop().time() - self._wrote_at_s
+            self._between_s = min(max(_BETWEEN_S, took_s * _SHARE), 1.0)
             if self._changed:
                 self.changed(next(iter(self._changed)))
 
