@@ -141,7 +141,7 @@ class Wire:
         return data[0], data[0] & 0x0F, data[start : start + size]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: while a Worker is served, its modules can be imported everywhere
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     """A real server, on a loop in a thread of its own, with an echo Worker and the realtime endpoint."""
     folder: Path = tmp_path_factory.mktemp("conformance")
