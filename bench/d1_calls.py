@@ -1,9 +1,9 @@
 """D1 beside raw sqlite3, as ratios in one run, and how a busy database holds up another socket.
 
 The reference is the standard library's sqlite3 on a file of its own with the same pragmas (WAL, synchronous=NORMAL, no
-checkpoint inside COMMIT), a commit for every write. Rounds of reference and D1 alternate. Compared is the CPU time of the
-process, all its threads, because other work on the machine disturbs the wall clock; the best and the median of the
-rounds' ratios are printed. Pings are measured by the wall clock.
+checkpoint inside COMMIT), a commit for every write. Rounds of reference and D1 alternate. Compared is the CPU time of
+the process, all its threads, because other work on the machine disturbs the wall clock; the best and the median of
+the rounds' ratios are printed. Pings are measured by the wall clock.
 """
 
 from __future__ import annotations
