@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # for `clients`, `drivers` and `histories`, which hold no tests
+sys.path.insert(0, str(HERE))  # for `drivers`, `history_clients` and `histories`, which hold no tests
 
 from drivers import Aiohttp, Driver, Node, Raw, Websockets  # noqa: E402
 

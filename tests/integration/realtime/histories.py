@@ -17,8 +17,8 @@ from random import Random
 from typing import Any, Protocol
 
 import aiohttp
+from history_clients import Negotiated, Stock, Wire
 
-from clients import Negotiated, Stock, Wire
 from workers.runtime.testing.process import DevProcess
 from workers.runtime.testing.serve import serve_app
 
