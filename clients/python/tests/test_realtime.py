@@ -133,9 +133,12 @@ async def test_events_are_an_async_iterator(client: FlareletClient) -> None:
     await events.aclose()  # type: ignore[attr-defined]
 
 
-async def test_a_restart_of_the_server_loses_nothing(server: DevProcess) -> None:
+async def test_a_kill_of_the_server_loses_nothing_of_a_topic_and_of_a_table(server: DevProcess) -> None:
+    await sql(server, "CREATE TABLE orders (id INTEGER PRIMARY KEY, total REAL)")
     texts: list[str] = []
-    verdicts: list[Recovered | Gap] = []
+    rows: list[int] = []
+    recovered: list[Recovered] = []
+    gaps: list[Gap] = []
     async with (
         FlareletClient("demo", server.url, user_id="ann", random=Low()) as ann,
         FlareletClient("demo", server.url, user_id="bob") as bob,
@@ -143,25 +146,29 @@ async def test_a_restart_of_the_server_loses_nothing(server: DevProcess) -> None
         for client in (ann, bob):
             client.realtime.on_error(lambda error: None)
         room = await ann.realtime.channel("chat/r").on("m", lambda payload: texts.append(payload.data)).subscribe()
-        table = await ann.realtime.channel("nothing").subscribe()
-        for channel in (room, table):
-            channel.on_recovered(verdicts.append)
-            channel.on_gap(verdicts.append)
+        orders = ann.realtime.channel("orders").on("INSERT", lambda change: rows.append(change.data["id"]))
+        await orders.subscribe()
+        for channel in (room, orders):
+            channel.on_recovered(recovered.append)
+            channel.on_gap(gaps.append)
         room.track({})
         await room.publish("m", "one", persist=True)
-        await until(lambda: texts and room.presence.members)
+        await sql(server, "INSERT INTO orders (id) VALUES (5)")
+        await until(lambda: texts and rows and room.presence.members)
         await server.kill()
         await until(lambda: ann.realtime.status == "reconnecting")
         unsent = room.publish("m", "three", persist=True)
         await server.start()
         await bob.realtime.channel("chat/r").publish("m", "two", persist=True)
+        await sql(server, "INSERT INTO orders (id) VALUES (6)")  # perhaps before the client is back
         assert (await unsent).persisted
-        await until(lambda: len(texts) == 3 and len(verdicts) == 2)
+        await until(lambda: len(texts) == 3 and len(rows) == 2 and len(recovered) == 2)
         assert sorted(texts) == ["one", "three", "two"]
-        assert {type(verdict) for verdict in verdicts} == {Recovered, Gap}
         await until(lambda: "ann" in room.presence.members)
         await room.publish("m", "four", persist=True)
-        await until(lambda: texts[-1] == "four")
+        await sql(server, "INSERT INTO orders (id) VALUES (7)")
+        await until(lambda: texts[-1] == "four" and rows[-1] == 7)
+        assert (rows, gaps) == ([5, 6, 7], [])
 
 
 async def test_nobody_there_is_an_error_and_the_end_of_retries_an_event(unused_tcp_port: int) -> None:

@@ -8,16 +8,29 @@ from flarelet_client.errors import RealtimeError
 from flarelet_client.presence import Member, Presence
 from flarelet_client.realtime import RealtimeClient
 from flarelet_client.server import RealtimeServer, StreamEnd
-from flarelet_client.types import Ack, Gap, HistoryMessage, Payload, Recovered, Status
+from flarelet_client.types import (
+    Ack,
+    ChannelOptions,
+    Gap,
+    HistoryMessage,
+    Occupancy,
+    Payload,
+    Position,
+    Recovered,
+    Status,
+)
 
 __all__ = [
     "Ack",
     "Channel",
+    "ChannelOptions",
     "FlareletClient",
     "Gap",
     "HistoryMessage",
     "Member",
+    "Occupancy",
     "Payload",
+    "Position",
     "Presence",
     "RealtimeClient",
     "RealtimeError",

@@ -35,10 +35,13 @@ _MOST_UNWRITTEN = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What the connection asks and tells its user. `address` is asked at each attempt, so that a new token counts."""
+    """What the connection asks and tells its user.
+
+    `address` is asked at each attempt, so that a new token counts; `opened` is told the protocol the server chose.
+    """
 
     address: Callable[[], tuple[str, Sequence[str]]]
-    opened: Callable[[], None]
+    opened: Callable[[str], None]
     received: Callable[[dict[str, Any]], None]
     failed: Callable[[RealtimeError], None]
     gave_up: Callable[[], None]
@@ -133,7 +136,7 @@ class Connection:
             return client_error("CONNECT_FAILED", f"could not connect: {error or type(error).__name__}", retry=True)
         self._out.clear()
         self._heard_at = asyncio.get_running_loop().time()
-        self._become("connected", self._hooks.opened)
+        self._become("connected", lambda: self._hooks.opened(socket.protocol or ""))
         self._settle(None)
         try:
             with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):

@@ -8,12 +8,12 @@ after the timeout, since a cursor or a "typing" sent late is wrong. Full means r
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from flarelet_client.errors import RealtimeError, client_error
+from flarelet_client.json_text import dumps
 from flarelet_client.types import Ack
 
 __all__ = ["Outbox"]
@@ -44,7 +44,7 @@ class Outbox:
         done.add_done_callback(lambda done: done.cancelled() or done.exception())
         ref = {"type": "publish", "channel": frame["topic"], "id": frame["id"]}
         try:
-            text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+            text = dumps(frame)
         except (TypeError, ValueError, RecursionError) as error:
             message = f"data has no JSON form: {error}"
             return self._refuse(done, client_error("NOT_SERIALIZABLE", message, retry=False, **ref))

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Mapping, Sequence
 from random import Random, SystemRandom
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -16,13 +16,15 @@ import aiohttp
 from flarelet_client.channel import Channel, Topic
 from flarelet_client.connection import Connection, Hooks
 from flarelet_client.errors import RealtimeError, client_error
+from flarelet_client.json_text import dumps
 from flarelet_client.listeners import Listeners
 from flarelet_client.outbox import Outbox
 from flarelet_client.topics import full_topic
-from flarelet_client.types import Ack, Gap, HistoryMessage, Payload, Status
+from flarelet_client.types import Ack, ChannelOptions, HistoryMessage, PresenceMode, Status
 
 __all__ = ["RealtimeClient"]
 
+_V1 = "flarelet-v1"
 _HISTORY_WITHIN_S = 10.0
 _NOT_A_TOKEN = re.compile(r"[^!#$%&'*+\-.^_`|~0-9A-Za-z]")  # RFC 7230: what a subprotocol may hold
 _log = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ class RealtimeClient:
         self._random = random or SystemRandom()
         self._session: aiohttp.ClientSession | None = None
         self._topics: dict[str, Topic] = {}
-        self._recovers: dict[str, bool] = {}
+        self._is_v1 = False
         self._chats: list[str] = []
         self._max_queue = max_queue
         self._errors: Listeners[RealtimeError] = Listeners()
@@ -101,14 +103,32 @@ class RealtimeClient:
         if session is not None:
             await session.close()
 
-    def channel(self, topic: str, *, recover: bool = True) -> Channel:
+    def channel(
+        self,
+        topic: str,
+        *,
+        filter: Mapping[str, Any] | None = None,
+        columns: Sequence[str] | None = None,
+        snapshot: bool = False,
+        event: str | Sequence[str] | None = None,
+        presence: PresenceMode | None = None,
+        recover: bool = True,
+    ) -> Channel:
         """Return a channel of a topic. A name without a slash is a table.
 
-        With `recover`, missed persisted messages are read after a reconnect; the first channel of a topic decides.
+        The first channel that is used decides for all channels of the topic how it is subscribed.
+
+        Args:
+            topic: The table, or the path of the topic.
+            filter: Of a table: only rows that match, `{"status": "open", "total": {"gt": 100}}`.
+            columns: Of a table: only these columns, beside the key.
+            snapshot: Of a table: its rows first, told to `on_snapshot`; again after a gap.
+            event: Only these events.
+            presence: Who is present ("full", the default), how many ("occupancy"), or nothing ("none").
+            recover: Whether to ask for missed events after a reconnect.
         """
-        name = full_topic(topic, self.project_id)
-        self._recovers.setdefault(name, recover)
-        return Channel(name, self)
+        options = ChannelOptions(filter, columns, snapshot, event, presence, recover)
+        return Channel(full_topic(topic, self.project_id), self, options)
 
     def chat_room(self, room_id: str) -> Channel:
         """Return the channel of a chat room."""
@@ -123,7 +143,7 @@ class RealtimeClient:
         if metadata is not None:
             frame["metadata"] = metadata
         self._auto_connect()
-        written = _dumps(frame)
+        written = dumps(frame)
         if self._connection.send(written):
             return
         if len(self._chats) < self._max_queue:
@@ -135,7 +155,7 @@ class RealtimeClient:
         """Use another token, now and for later connections."""
         _check_credential("token", token)
         self._token = token
-        self._connection.send(_dumps({"type": "auth", "token": token}))
+        self._connection.send(dumps({"type": "auth", "token": token}))
 
     def on_status_change(self, callback: Callable[[Status], object]) -> Stop:
         """Call `callback(status)` at every change; return a function that stops it."""
@@ -154,7 +174,7 @@ class RealtimeClient:
     def send(self, frame: dict[str, Any]) -> bool:
         """Send a frame of state; for channels."""
         self._auto_connect()
-        return self._connection.send(_dumps(frame))
+        return self._connection.send(dumps(frame))
 
     def publish(self, topic: str, event: str, data: Any, *, persist: bool, id: str | None) -> asyncio.Future[Ack]:
         """Publish an event; for channels."""
@@ -189,22 +209,22 @@ class RealtimeClient:
             raise client_error("HTTP", f"history of {topic}: {error!r}", retry=True, **ref) from error
         return _messages(topic, status, text, ref)
 
-    def run(self, work: Coroutine[Any, Any, None], name: str) -> object:
-        """Run work for as long as the client is connected or reconnecting; for channels."""
-        return self._connection.tasks.start(work, name)
+    @property
+    def is_v1(self) -> bool:
+        """Whether the server speaks flarelet-v1 on the present connection; for channels."""
+        return self._is_v1
 
-    def topic(self, name: str) -> Topic:
-        """Return the shared topic; for channels."""
+    def topic(self, name: str, options: ChannelOptions) -> Topic:
+        """Return the shared topic, made with these options when it is new; for channels."""
         topic = self._topics.get(name)
         if topic is None:
-            topic = self._topics[name] = Topic(name, self, recover=self._recovers.get(name, True))
+            topic = self._topics[name] = Topic(name, self, options)
         return topic
 
     def forget(self, topic: Topic) -> None:
         """Drop a topic nobody uses; for channels."""
         if self._topics.get(topic.name) is topic:
             del self._topics[topic.name]
-            self._recovers.pop(topic.name, None)
 
     # -- the connection
 
@@ -226,11 +246,11 @@ class RealtimeClient:
             protocols.append(f"aerostack-key.{self._api_key}")
         if self._token:
             protocols.append(f"aerostack-token.{self._token}")
-        if protocols:
-            protocols.append("aerostack-v1")
+        protocols += ["aerostack-v1", _V1]
         return f"{self.base_url.replace('http', 'ws', 1)}/api/realtime?{urlencode(query)}", protocols
 
-    def _opened(self) -> None:
+    def _opened(self, protocol: str) -> None:
+        self._is_v1 = protocol == _V1
         for topic in list(self._topics.values()):
             topic.restore()
         chats, self._chats = self._chats, []
@@ -253,15 +273,10 @@ class RealtimeClient:
                 self._outbox.acknowledged(frame)
             case "error":
                 self._refused(frame)
-            case "subscribed" if frame.get("topic") in self._topics:
-                self._topics[frame["topic"]].subscribed()
-            case "resync" if frame.get("channel") in self._topics:
-                gap = Gap(frame["channel"], "resync", "the server left changes out")
-                self._topics[frame["channel"]].gap(gap)
-            case "event" | "db_change" | "chat_message" if frame.get("topic") in self._topics:
-                self._topics[frame["topic"]].received(Payload.from_frame(frame))
             case _:
-                pass
+                topic = self._topics.get(str(frame.get("topic") or frame.get("channel")))
+                if topic is not None:
+                    topic.received(frame)
 
     def _refused(self, frame: dict[str, Any]) -> None:
         ref = dict(frame.get("ref") or {})
@@ -299,7 +314,3 @@ def _check_credential(name: str, value: str | None) -> None:
     if value and _NOT_A_TOKEN.search(value):
         allowed = "letters, digits, . - _ ~ +"
         raise client_error("BAD_OPTION", f"{name} has a character that cannot be sent; allowed: {allowed}")
-
-
-def _dumps(frame: dict[str, Any]) -> str:
-    return json.dumps(frame, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -1,145 +1,96 @@
-"""What a topic missed while the connection was away, read from the history endpoint.
+"""Where a topic stands: the position of the last event handed on, and what the server says of those in between.
 
-All that the rest of the client knows of positions is in here, so that explicit positions can replace it. The position
-is the newest persisted message known, by `created_at` and id; the server makes `created_at` unique and growing within
-a topic. While missed messages are read, live ones wait, so that order is kept; a persisted message is handed on once.
+A subscription that comes back sends its position. The server answers with a verdict, `recovered` or `gap`, and with the
+events that were missed, as ordinary frames in order; the verdict is told once they are handed on. What arrives twice is
+handed on once.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from flarelet_client.errors import RealtimeError
-from flarelet_client.topics import is_table
-from flarelet_client.types import Gap, HistoryMessage, Payload, Recovered
+from flarelet_client.types import Gap, Payload, Position, Recovered
 
 __all__ = ["Recovery"]
 
-_PAGE = 100
-_MOST = 1_000
-_REMEMBERED = 2_048
-_MOST_HELD = 5_000
-
-ReadHistory = Callable[[int, int | None], Awaitable[list[HistoryMessage]]]
+_REASONS = {
+    "ahead": "the position is not one of the server's",
+    "dropped": "too much was missed to be kept",
+    "epoch": "the server numbers anew",
+    "expired": "older events are no longer kept",
+    "not_stored": "what was said before a restart was not stored",
+    "reset": "the topic was reset",
+    "resync": "changes came that cannot be told row by row",
+    "slow": "this client did not read for too long",
+    "unwatched": "nobody followed the table",
+}
 
 
 class Recovery:
-    """The position of one topic, and the way back to it."""
+    """The position of one topic, and the verdict that is still to be told."""
 
-    def __init__(self, topic: str, read: ReadHistory, deliver: Callable[[Payload], None], *, enabled: bool) -> None:
-        self._topic, self._read, self._deliver = topic, read, deliver
-        self._can_recover = enabled and not is_table(topic)
-        self._at: int | None = None  # created_at of the newest persisted message known; 0: there was none
-        self._id = ""
-        self._seen: OrderedDict[str, None] = OrderedDict()
-        self._held: deque[Payload] | None = None
-        self._dropped_held = False
-        self._run = 0  # a newer connection makes an older run's answer worthless
+    def __init__(self, topic: str, tell: Callable[[Recovered | Gap], None]) -> None:
+        self._topic, self._tell = topic, tell
+        self._at: Position | None = None
+        self._missed = 0  # frames that belong to the verdict and are still to come
+        self._verdict: Recovered | Gap | None = None
 
-    def accept(self, payload: Payload) -> None:
-        """Take a live message: hand it on now, or after what was missed."""
-        if self._held is None:
-            self._pass(payload)
+    @property
+    def since(self) -> Position | None:
+        """What to continue after."""
+        return self._at
+
+    def begin(self, frame: dict[str, Any]) -> None:
+        """Take a confirmation: a subscription begins at its position, or stands there already."""
+        if self._at is None and "epoch" in frame:
+            self._at = Position(frame["epoch"], frame["offset"])
+
+    def forget(self) -> None:
+        """Forget the position: what is shown is read anew."""
+        self._at = self._verdict = None
+        self._missed = 0
+
+    def pass_over(self, frame: dict[str, Any]) -> None:
+        """Take the position of a frame that has nothing for handlers."""
+        self._is_new(frame.get("epoch"), frame.get("offset"))
+
+    def accept(self, payload: Payload) -> Payload | None:
+        """Take a message; return it as handlers see it, None when it was handed on before."""
+        if self._missed:
+            payload = replace(payload, recovered=True)
+            self._missed -= 1
+        return payload if self._is_new(payload.epoch, payload.offset) else None
+
+    def settle(self) -> None:
+        """Tell the verdict, if the message just handed on was the last of those that were missed."""
+        if self._missed or self._verdict is None:
             return
-        if len(self._held) >= _MOST_HELD:
-            self._held.popleft()
-            self._dropped_held = True
-        self._held.append(payload)
+        verdict, self._verdict = self._verdict, None
+        self._tell(verdict)
 
-    async def first(self) -> None:
-        """Learn where the history stands, at the first confirmation of the subscription."""
-        if not self._can_recover:
-            return
-        self._run += 1
-        run = self._run
-        try:
-            newest = await self._read(1, None)
-        except RealtimeError:
-            return  # a later reconnect will say so as a gap
-        if run == self._run:
-            self._note(newest[0].created_at if newest else 0, newest[0].id if newest else "")
-
-    async def again(self) -> Recovered | Gap | None:
-        """Read what was missed, after a reconnect. None when the next reconnect overtook it."""
-        if not self._can_recover:
-            if is_table(self._topic):
-                return Gap(self._topic, "table", "row changes have no history")
-            return Gap(self._topic, "disabled", "recovery is off")
-        self._run += 1
-        run = self._run
-        if self._held is None:
-            self._held = deque()
-        since = self._at
-        try:
-            missed, found = await self._missed(since, self._id)
-        except RealtimeError as error:
-            if run != self._run:
-                return None
-            verdict: Recovered | Gap = Gap(self._topic, "history", error.message)
+    def judge(self, frame: dict[str, Any]) -> None:
+        """Take the server's verdict."""
+        count = frame.get("count", 0)
+        if frame["type"] == "recovered":
+            self._verdict = Recovered(self._topic, count)
         else:
-            if run != self._run:
-                return None
-            for message in reversed(missed):
-                self._pass(_payload(self._topic, message))
-            verdict = Recovered(self._topic, len(missed))
-            if since is None:
-                verdict = Gap(self._topic, "history", "the position before the connection was lost is not known")
-            elif not found:
-                verdict = Gap(self._topic, "expired", "older messages are no longer kept")
-        held, self._held = self._held, None
-        if self._dropped_held:
-            self._dropped_held = False
-            verdict = Gap(self._topic, "history", "more arrived than could wait while missed messages were read")
-        for payload in held:
-            self._pass(payload)
-        return verdict
+            reason = frame["reason"]
+            message = _REASONS.get(reason, "events may be missing")
+            end = Position.from_frame(frame.get("to"))
+            self._verdict = Gap(self._topic, reason, message, Position.from_frame(frame.get("from")), end)
+            if self._at is not None and (end is None or self._at.epoch != end.epoch):
+                self._at = None
+            if end is not None and not count:
+                self._at = end
+        self._missed = count
+        self.settle()
 
-    async def _missed(self, since: int | None, id: str) -> tuple[list[HistoryMessage], bool]:
-        """Return messages after the position, newest first, and whether the position itself was found."""
-        if since is None:
-            newest = await self._read(1, None)
-            self._note(newest[0].created_at if newest else 0, newest[0].id if newest else "")
-            return [], False
-        missed: list[HistoryMessage] = []
-        while len(missed) < _MOST:
-            page = await self._read(_PAGE, missed[-1].created_at if missed else None)
-            for message in page:
-                if message.created_at <= since:
-                    return missed, message.id == id
-                missed.append(message)
-            if len(page) < _PAGE:
-                return missed, since == 0
-        return missed, False
-
-    def _pass(self, payload: Payload) -> None:
-        # Only what is stored has a place in the log; everything else passes as it comes.
-        if payload.id is not None and (payload.recovered or "offset" in (payload.raw or {})):
-            if payload.id in self._seen:
-                return
-            self._seen[payload.id] = None
-            if len(self._seen) > _REMEMBERED:
-                self._seen.popitem(last=False)
-            if payload.timestamp is not None:
-                self._note(payload.timestamp, payload.id)
-        self._deliver(payload)
-
-    def _note(self, at: int, id: str) -> None:
-        if self._at is None or at > self._at:
-            self._at, self._id = at, id
-
-
-def _payload(topic: str, message: HistoryMessage) -> Payload:
-    is_chat = message.event == "chat_message"
-    more: dict[str, Any] = {"event": None if is_chat else message.event}
-    return Payload(
-        type="chat_message" if is_chat else "event",
-        topic=topic,
-        data=message.data,
-        user_id=message.user_id,
-        timestamp=message.created_at,
-        id=message.id,
-        recovered=True,
-        **more,
-    )
+    def _is_new(self, epoch: str | None, offset: int | None) -> bool:
+        if epoch is None or offset is None:
+            return True
+        if self._at is not None and self._at.epoch == epoch and offset <= self._at.offset:
+            return False
+        self._at = Position(epoch, offset)
+        return True

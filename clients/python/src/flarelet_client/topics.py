@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from random import Random
 
-__all__ = ["backoff_s", "full_topic", "is_table"]
+__all__ = ["backoff_s", "full_topic"]
 
 
 def full_topic(topic: str, project_id: str) -> str:
     """Return the full name of a topic, `<path>/<project>`. A name without a slash is a table."""
     path = topic if "/" in topic else f"table/{topic}"
     return path if not project_id or path.endswith(f"/{project_id}") else f"{path}/{project_id}"
-
-
-def is_table(topic: str) -> bool:
-    """Whether row changes of a table arrive on this full topic."""
-    return topic.startswith(("table/", "table:"))
 
 
 def backoff_s(attempt: int, random: Random) -> float:

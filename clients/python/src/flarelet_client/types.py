@@ -2,20 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Ack", "Gap", "HistoryMessage", "Payload", "Recovered", "Status"]
+__all__ = [
+    "Ack",
+    "ChannelOptions",
+    "Gap",
+    "HistoryMessage",
+    "Occupancy",
+    "Payload",
+    "Position",
+    "PresenceMode",
+    "Recovered",
+    "Status",
+]
 
 Status = Literal["idle", "connecting", "connected", "reconnecting", "disconnected"]
 """Where the connection stands. `reconnecting` covers the waiting and the trying after a loss."""
+
+
+PresenceMode = Literal["full", "occupancy", "none"]
+"""Who is present, how many, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The place of an event in its topic: `offset` grows within an `epoch`."""
+
+    epoch: str
+    offset: int
+
+    @classmethod
+    def from_frame(cls, value: dict[str, Any] | None) -> Position | None:
+        """Read a position; None when it is unknown."""
+        return None if value is None else cls(value["epoch"], value["offset"])
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """How many are present on a topic."""
+
+    users: int = 0
+    connections: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelOptions:
+    """How a topic is subscribed, as `RealtimeClient.channel` describes it."""
+
+    filter: Mapping[str, Any] | None = None
+    columns: Sequence[str] | None = None
+    snapshot: bool = False
+    event: str | Sequence[str] | None = None
+    presence: PresenceMode | None = None
+    recover: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
     """What a handler is given. `data` is the new row of a table change; for DELETE, the row that went.
 
-    `recovered` is true when it was read from the history after a reconnect. `raw` is the whole frame.
+    `epoch` and `offset` are its position. `recovered` is true when it was missed while the connection was away and told
+    afterwards. `raw` is the whole frame.
     """
 
     type: Literal["db_change", "chat_message", "event"]
@@ -27,6 +77,8 @@ class Payload:
     user_id: str | None = None
     timestamp: int | None = None
     id: str | None = None
+    epoch: str | None = None
+    offset: int | None = None
     recovered: bool = False
     raw: dict[str, Any] | None = None
 
@@ -48,6 +100,8 @@ class Payload:
             user_id=frame.get("userId"),
             timestamp=frame.get("timestamp"),
             id=frame.get("id"),
+            epoch=frame.get("epoch"),
+            offset=frame.get("offset"),
             raw=frame,
         )
 
@@ -98,12 +152,14 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Something may have been missed.
+    """Something may have been missed between two positions, as far as they are known: read again what is shown.
 
-    `table`: row changes have no history, read the table again; `resync`: the server left changes out; `history`: the
-    messages could not be read; `expired`: older ones are no longer kept; `disabled`: recovery is off for the channel.
+    `reason` is the server's (`expired`, `epoch`, `resync`, `unwatched`, ...), or `server` when it does not speak of
+    positions at all.
     """
 
     topic: str
-    reason: Literal["table", "resync", "history", "expired", "disabled"]
+    reason: str
     message: str
+    from_: Position | None = None
+    to: Position | None = None
