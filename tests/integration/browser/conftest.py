@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -25,6 +26,43 @@ FLAGS = [
 ]
 
 OpenPage = Callable[..., Awaitable[Page]]
+BuildExample = Callable[[str, Path], Path]
+
+# What builds the React pages is what the clients' workspace has installed; the packages are taken from their sources.
+CLIENTS = ROOT / "clients"
+VITE = CLIENTS / "node_modules" / "vite" / "bin" / "vite.js"
+VITE_CONFIG = f"""
+import base from "./vite.config.js";
+const alias = {{
+  "@flarelet/react": "{(CLIENTS / "react" / "src" / "index.ts").as_posix()}",
+  "@flarelet/realtime": "{(CLIENTS / "typescript" / "src" / "index.ts").as_posix()}",
+}};
+export default {{ ...base, resolve: {{ ...base.resolve, alias }} }};
+"""
+
+
+@pytest.fixture(scope="session")
+def build_example() -> BuildExample:
+    """Copy an example into a folder, build its page there, and return the copy; without Node the test is skipped."""
+    node = shutil.which("node")
+    if node is None or not VITE.exists():
+        reason = "node is not installed" if node is None else "run `npm ci` in clients/ first"
+        if os.environ.get("CI"):
+            pytest.fail(f"React pages cannot be built: {reason}")
+        pytest.skip(f"React pages cannot be built: {reason}")
+
+    def build(name: str, folder: Path) -> Path:
+        copy = folder / name
+        left_out = shutil.ignore_patterns("node_modules", "dist", ".wrangler", "__pycache__")
+        shutil.copytree(ROOT / "examples" / name, copy, ignore=left_out)
+        (copy / "node_modules").symlink_to(CLIENTS / "node_modules")
+        (copy / "vite.test.config.js").write_text(VITE_CONFIG)
+        command = [node, str(VITE), "build", "--config", "vite.test.config.js", "--logLevel", "warn"]
+        built = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=120)
+        assert built.returncode == 0, built.stdout + built.stderr
+        return copy
+
+    return build
 
 
 @pytest.fixture
