@@ -168,6 +168,16 @@ class App:
         homes = {worker.project.name: worker.home for worker in workers}
         for worker in workers:
             self._warn(worker.project, worker.connect(host, homes, callees))
+        if any(one.settings.workflows for one in projects):
+            from workers.runtime.workflows.opening import open_workflows
+
+            sites = [(worker.project, worker.isolate) for worker in workers]
+            flows, warnings = open_workflows(sites, self.state / "workflows", self._clock, random, self._tasks)
+            self.warnings += warnings
+            for flow in flows:
+                stack.push_async_callback(flow.close)
+        else:
+            flows = []
         self._add_realtime(stack, random)
         for worker in workers:
             worker.ready(
@@ -182,6 +192,8 @@ class App:
             self.warnings.append(f"{project.settings.main} exports no Default class with fetch and no on_fetch")
         if self._host is not None:
             await self._host.start()
+        for flow in flows:
+            flow.start()
 
     async def _close_host(self) -> None:
         if self._host is not None:

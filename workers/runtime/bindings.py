@@ -36,7 +36,6 @@ __all__ = [
 
 _KINDS = {
     "r2_buckets": "R2",
-    "workflows": "Workflows",
     "analytics_engine_datasets": "Analytics Engine",
     "vectorize": "Vectorize",
     "hyperdrive": "Hyperdrive",
@@ -139,6 +138,7 @@ def check_names(project: Project) -> None:
     claims += [(entry.binding, f"kv_namespaces.{n}.binding") for n, entry in enumerate(settings.kv_namespaces)]
     claims += [(entry.binding, f"services.{n}.binding") for n, entry in enumerate(settings.services)]
     claims += [(entry.binding, f"worker_loaders.{n}.binding") for n, entry in enumerate(settings.worker_loaders)]
+    claims += [(entry.binding, f"workflows.{n}.binding") for n, entry in enumerate(settings.workflows)]
     claims += [(entry.name, f"ratelimits.{n}.name") for n, entry in enumerate(settings.ratelimits)]
     if settings.version_metadata is not None:
         claims.append((settings.version_metadata.binding, "version_metadata.binding"))

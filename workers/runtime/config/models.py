@@ -218,6 +218,16 @@ class RateLimit(Section):
     simple: SimpleLimit
 
 
+class Workflow(Section):
+    """One entry of `workflows`."""
+
+    also_known = frozenset({"limits", "remote", "schedules"})
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_][a-zA-Z0-9_-]{0,63}$")]
+    binding: BindingName
+    class_name: ClassName
+    script_name: str | None = None
+
+
 class WorkerLoader(Section):
     """One entry of `worker_loaders`."""
 
@@ -373,7 +383,7 @@ class Environment(Section):
     r2_buckets: Bindings = Field(default_factory=Bindings)
     queues: dict[str, Any] = Field(default_factory=dict[str, Any])
     services: list[Service] = Field(default_factory=list[Service])
-    workflows: Bindings = Field(default_factory=Bindings)
+    workflows: list[Workflow] = Field(default_factory=list[Workflow])
     ratelimits: list[RateLimit] = Field(default_factory=list[RateLimit])
     unsafe: dict[str, Any] = Field(default_factory=dict[str, Any])
     analytics_engine_datasets: Bindings = Field(default_factory=Bindings)

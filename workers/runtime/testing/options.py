@@ -65,6 +65,7 @@ _SHARED: Final = frozenset(
         "d1_persist",
         "kv_persist",
         "durable_objects_persist",
+        "workflows_persist",
         "clock",
         "evict",
         "interleave",
@@ -113,7 +114,7 @@ class Options:
 
     workers: list[WorkerOptions]
     persist: dict[str, Path | None]
-    """Folder of each kind of state (`d1`, `do`, `kv`); `None` is a temporary one."""
+    """Folder of each kind of state (`d1`, `do`, `kv`, `workflows`); `None` is a temporary one."""
     host: str = "127.0.0.1"
     port: int = 0
     cf: dict[str, Any] | None = None
@@ -190,7 +191,12 @@ def _persistence(shared: Mapping[str, Any]) -> dict[str, Path | None]:
     root = shared.get("resource_persistence_path", shared.get("default_persist_root"))
     root = None if root is None else Path(root)
     found: dict[str, Path | None] = {}
-    for folder, option in (("d1", "d1_persist"), ("kv", "kv_persist"), ("do", "durable_objects_persist")):
+    for folder, option in (
+        ("d1", "d1_persist"),
+        ("kv", "kv_persist"),
+        ("do", "durable_objects_persist"),
+        ("workflows", "workflows_persist"),
+    ):
         value = shared.get(option, root is not None)
         if value is True:
             found[folder] = (root or Path(".mf")) / folder

@@ -1,0 +1,1 @@
+"""Workflows: durable functions whose finished steps are never run again."""
