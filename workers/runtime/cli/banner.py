@@ -60,6 +60,7 @@ def _bindings(project: Project) -> list[str]:
         name = settings.assets.binding or "static files"
         shown.append(f"{name} (files of {settings.assets.directory})")
     shown += [f"{entry.binding} (Worker {entry.service})" for entry in settings.services]
+    shown += [f"{entry.binding} (Workflow {entry.class_name})" for entry in settings.workflows]
     shown += [f"{entry.name} (rate limit)" for entry in settings.ratelimits]
     shown += [f"{entry.binding} (Worker loader)" for entry in settings.worker_loaders]
     shown += [f"{name} (var)" for name in settings.vars if name not in project.dev_vars]

@@ -16,6 +16,7 @@ FILE_NAME = "worker_types.py"
 _D1 = "d1.database", "D1Database"
 _OBJECTS = "durable_objects.namespace", "DurableObjectNamespace"
 _KV = "workers.runtime.kv.namespace", "KvNamespace"
+_WORKFLOW = "workers.runtime.workflows.binding", "WorkflowBinding"
 _LIMIT = "workers.runtime.ratelimit", "Ratelimit"
 _LOADER = "workers.runtime.worker_loader", "WorkerLoader"
 _SERVICE = "workers.runtime.services", "ServiceBinding"
@@ -101,6 +102,8 @@ def _bindings(project: Project, writer: _Writer) -> Iterator[tuple[str, str]]:
         yield entry.name, writer.named(_OBJECTS)
     for entry in settings.kv_namespaces:
         yield entry.binding, writer.named(_KV)
+    for entry in settings.workflows:
+        yield entry.binding, writer.named(_WORKFLOW)
     for entry in settings.ratelimits:
         yield entry.name, writer.named(_LIMIT)
     for entry in settings.services:

@@ -125,6 +125,7 @@ class _Run:
         self._engine, self._row = engine, row
         self._store = engine.store
         self._waiting = 0
+        self._is_stopped = False
         self._listeners: set[asyncio.Event] = set()
         self.resumed = asyncio.Event()
         self.resumed.set()
@@ -140,22 +141,30 @@ class _Run:
 
     async def stop(self) -> None:
         """Cancel the run and wait for its end; a run that ends itself is not waited for."""
+        self._is_stopped = True
         self._task.cancel()
         if self._task is not asyncio.current_task():
             await asyncio.wait([self._task])
 
     async def _main(self) -> None:
-        row, store, isolate = self._row, self._store, self._engine.isolate
+        row, isolate = self._row, self._engine.isolate
         try:
             with ambient.enter(isolate.ambient):
                 result = await self._call()
             output = pack(result)
         except Exception as error:  # a task root
-            await self.gate()
             log_failure(_log, isolate.report(error), error, isolate.name, f"workflow {self._engine.name} {row.id}: ")
-            store.set_status(row.id, "errored", error=dump_error(error))
+            self._end("errored", error=dump_error(error))
         else:
-            store.set_status(row.id, "complete", output=output)
+            self._end("complete", output=output)
+
+    def _end(self, status: str, *, output: bytes | None = None, error: str | None = None) -> None:
+        if self._is_stopped:  # its code swallowed the cancellation: what it says now does not count
+            return
+        try:
+            self._store.set_status(self._row.id, status, output=output, error=error)
+        except Exception:  # a task root: a full disk ends this run, not the server; the next start tries again
+            _log.exception("workflow %s %s: its end cannot be saved", self._engine.name, self._row.id)
 
     async def _call(self) -> Any:
         row, isolate = self._row, self._engine.isolate

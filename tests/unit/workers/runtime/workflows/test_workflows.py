@@ -100,6 +100,29 @@ class Flow(WorkflowEntrypoint):
         came = await step.wait_for_event("approval", "approved", timeout="1 hour")
         return [came["payload"], came["type"]]
 
+    async def stubborn(self, event, step):
+        import asyncio
+
+        try:
+            await step.sleep("long", "1 day")
+        except asyncio.CancelledError:
+            return "I go on"
+
+    async def broken(self, event, step):
+        return object()
+
+    async def failed_before(self, event, step):
+        @step.do("fails", config={"retries": {"limit": 0, "delay": 0}})
+        async def fails():
+            LOG.append("fails")
+            raise KeyError("k")
+
+        try:
+            await fails()
+        except KeyError:
+            await step.sleep("nap", 5000)
+            return "caught"
+
     async def until(self, event, step):
         await step.sleep_until("date", event.timestamp + timedelta(minutes=5))
         return "awake"
@@ -256,6 +279,32 @@ async def test_a_finished_step_is_not_run_again_after_a_restart(tmp_path: Path):
     async with Miniflare(kept) as mf:
         found = await settled(await (await binding(mf)).get("one"))
         assert (found["output"][0], await log(mf)) == (5, ["second"])
+
+
+async def test_a_step_that_failed_fails_again_after_a_restart_without_being_run(tmp_path: Path):
+    kept = options(defaultPersistRoot=str(tmp_path))
+    async with Miniflare(kept) as mf:
+        await (await binding(mf)).create(id="one", params={"do": "failed_before"})
+        await asyncio.sleep(2)
+        assert await log(mf) == ["fails"]
+    async with Miniflare(kept) as mf:
+        found = await settled(await (await binding(mf)).get("one"))
+        assert (found["output"], await log(mf)) == ("caught", [])
+
+
+async def test_a_terminated_instance_that_goes_on_stays_terminated():
+    async with Miniflare(options()) as mf:
+        instance = await (await binding(mf)).create(params={"do": "stubborn"})
+        await asyncio.sleep(1)
+        await instance.terminate()
+        assert (await instance.status())["status"] == "terminated"
+
+
+async def test_a_result_that_cannot_be_kept_is_an_error():
+    async with Miniflare(options()) as mf:
+        found = await settled(await (await binding(mf)).create(params={"do": "broken"}))
+        assert found["status"] == "errored"
+        assert await log(mf) == []
 
 
 async def test_a_class_that_is_no_workflow_is_named():
