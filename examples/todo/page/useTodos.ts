@@ -33,6 +33,7 @@ export function useTodos() {
   const { rows, loading, error } = useTable<Todo>("todos");
   const changes = useRef(new Map<string, Change>());
   const isSending = useRef(false);
+  const retry = useRef(0);
   const [version, setVersion] = useState(0);
   const [problem, setProblem] = useState<string>();
   const redraw = useCallback(() => setVersion((version) => version + 1), []);
@@ -47,6 +48,7 @@ export function useTodos() {
   const flush = useCallback(async () => {
     if (isSending.current) return; // one after the other: a todo is not ticked before it is added
     isSending.current = true;
+    clearTimeout(retry.current);
     try {
       for (;;) {
         const next = [...changes.current].find(([, change]) => !change.isSaved);
@@ -65,7 +67,7 @@ export function useTodos() {
         redraw();
       }
     } catch {
-      setTimeout(() => void flush(), RETRY_MS); // no network: all writes may be repeated
+      retry.current = window.setTimeout(() => void flush(), RETRY_MS); // no network: all writes may be repeated
     } finally {
       isSending.current = false;
     }
@@ -82,9 +84,9 @@ export function useTodos() {
   );
 
   useEffect(() => {
-    const retry = () => void flush();
-    addEventListener("online", retry);
-    return () => removeEventListener("online", retry);
+    const resend = () => void flush();
+    addEventListener("online", resend);
+    return () => removeEventListener("online", resend);
   }, [flush]);
 
   // A saved change that the table shows by now has done its work.
