@@ -82,6 +82,26 @@ async def test_what_was_missed_comes_in_order_and_once_and_then_the_verdict(
     assert readies == [False, True]
 
 
+async def test_missed_changes_that_a_filter_hides_do_not_hold_the_verdict_back(server: DevProcess) -> None:
+    await sql(server, "CREATE TABLE items (id INTEGER PRIMARY KEY, price INTEGER)")
+    seen: list[Any] = []
+    async with Cuttable("demo", server.url) as other:
+        items = other.realtime.channel("items", filter={"price": {"lt": 5}})
+        items.on("*", lambda change: seen.append(change.data["price"]))
+        items.on_recovered(lambda recovered: seen.append(type(recovered)))
+        items.on_gap(seen.append)
+        await items.subscribe()
+        for _ in range(2):
+            seen.clear()
+            other.cut()
+            await until(lambda: other.realtime.status == "reconnecting")
+            await sql(server, "INSERT INTO items (price) VALUES (1), (2), (20)")
+            await until(lambda: Recovered in seen)
+            assert seen == [1, 2, Recovered]
+            await sql(server, "INSERT INTO items (price) VALUES (3)")
+            await until(lambda: seen[-1] == 3)
+
+
 async def test_a_topic_without_recovery_goes_on_from_now(server: DevProcess, client: FlareletClient) -> None:
     seen: list[Any] = []
     async with Cuttable("demo", server.url) as other:
@@ -214,5 +234,6 @@ def test_a_gap_has_both_ends_and_is_told_after_what_is_still_there() -> None:
     gap = Gap("t", "expired", "older events are no longer kept", Position("e", 3), Position("e", 9))
     assert told == [gap]
     assert recovery.accept(Payload("event", "t", 1, epoch="e", offset=9)) is None
+    assert recovery.since == Position("e", 9)
     recovery.judge({"type": "gap", "reason": "reset", "from": ends["to"], "to": {"epoch": "f", "offset": 0}})
     assert recovery.since == Position("f", 0)

@@ -187,6 +187,7 @@ class Topic:
         options, frame = self._options, {"type": "subscribe", "topic": self.name}
         if anew or not options.recover:
             self._recovery.forget()
+        self._recovery.interrupt()
         self._rows = []
         more: dict[str, Any] = {"filter": None if options.filter is None else dict(options.filter)}
         if self._wire.is_v1:

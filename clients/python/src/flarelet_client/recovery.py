@@ -35,7 +35,7 @@ class Recovery:
         self._topic, self._tell = topic, tell
         self._at: Position | None = None
         self._missed = 0  # frames that belong to the verdict and are still to come
-        self._verdict: Recovered | Gap | None = None
+        self._verdict: tuple[Recovered | Gap, Position | None] | None = None
 
     @property
     def since(self) -> Position | None:
@@ -49,12 +49,18 @@ class Recovery:
 
     def forget(self) -> None:
         """Forget the position: what is shown is read anew."""
-        self._at = self._verdict = None
-        self._missed = 0
+        self._at = None
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Note that frames still to come will not come: another verdict will."""
+        self._missed, self._verdict = 0, None
 
     def pass_over(self, frame: dict[str, Any]) -> None:
-        """Take the position of a frame that has nothing for handlers."""
-        self._is_new(frame.get("epoch"), frame.get("offset"))
+        """Take a frame with a position that has nothing for handlers; it counts among those that were missed."""
+        self._missed = max(0, self._missed - 1)
+        self._is_new(frame["epoch"], frame["offset"])
+        self.settle()
 
     def accept(self, payload: Payload) -> Payload | None:
         """Take a message; return it as handlers see it, None when it was handed on before."""
@@ -67,25 +73,33 @@ class Recovery:
         """Tell the verdict, if the message just handed on was the last of those that were missed."""
         if self._missed or self._verdict is None:
             return
-        verdict, self._verdict = self._verdict, None
+        (verdict, end), self._verdict = self._verdict, None
+        if end is not None:  # what lies before it was told, or is hidden from this subscription
+            self._is_new(end.epoch, end.offset)
         self._tell(verdict)
 
     def judge(self, frame: dict[str, Any]) -> None:
         """Take the server's verdict."""
         count = frame.get("count", 0)
         if frame["type"] == "recovered":
-            self._verdict = Recovered(self._topic, count)
+            verdict, end = Recovered(self._topic, count), Position.from_frame(frame)
         else:
-            reason = frame["reason"]
-            message = _REASONS.get(reason, "events may be missing")
             end = Position.from_frame(frame.get("to"))
-            self._verdict = Gap(self._topic, reason, message, Position.from_frame(frame.get("from")), end)
+            verdict = self._gap(frame, end)
+            if self._missed:  # one of the frames that were missed: changes that cannot be told row by row
+                self._missed -= 1
+                self._tell(verdict)
+                self.settle()
+                return
             if self._at is not None and (end is None or self._at.epoch != end.epoch):
                 self._at = None
-            if end is not None and not count:
-                self._at = end
-        self._missed = count
+        self._verdict, self._missed = (verdict, end), count
         self.settle()
+
+    def _gap(self, frame: dict[str, Any], end: Position | None) -> Gap:
+        reason = frame["reason"]
+        message = _REASONS.get(reason, "events may be missing")
+        return Gap(self._topic, reason, message, Position.from_frame(frame.get("from")), end)
 
     def _is_new(self, epoch: str | None, offset: int | None) -> bool:
         if epoch is None or offset is None:
