@@ -18,6 +18,8 @@ from aiohttp.web_protocol import RequestHandler
 
 __all__ = ["CLOSE", "KEEP", "Exchange", "HttpProtocol", "HttpServer", "Outcome"]
 
+_FRESH_S = 0.15  # how long a connection without a request is not cut by a server that stops
+_LOOK_S = 0.005
 _FIRST_REQUEST_S = 20.0  # a connection that has not sent one whole request head by then is cut
 _KEEP_ALIVE_S = 75.0
 _MAX_LINE_BYTES = 16 * 1024
@@ -107,6 +109,13 @@ class HttpProtocol(RequestHandler):
                 self.handle_error(None, 408, message="Request Timeout: no whole request head arrived in time.")
             self.force_close()
 
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it was opened a moment ago and has not brought a request yet."""
+        opened = self._first_request_timer
+        is_new = opened is not None and opened.when() - self._loop.time() > _FIRST_REQUEST_S - _FRESH_S
+        return is_new and self._request_count == 0 and self._current_request is None
+
     def abort(self) -> None:
         """Cut the connection, so that a client cannot take a truncated body for a whole one."""
         if self.transport is not None:
@@ -173,7 +182,13 @@ class HttpServer:
         self.connections.discard(protocol)
 
     async def shutdown(self, timeout_s: float) -> None:
-        """Let running requests finish for a while, then close every connection."""
+        """Let running requests finish for a while, then close every connection.
+
+        A client that has just connected sends its request in a moment; closed before, it would have lost it.
+        """
+        patient_until = self._loop.time() + min(timeout_s, _FRESH_S)
+        while any(protocol.is_fresh for protocol in self.connections) and self._loop.time() < patient_until:
+            await asyncio.sleep(_LOOK_S)
         connections = list(self.connections)
         for protocol in connections:
             protocol.close()  # idle ones end at once, the others after the request they are at
