@@ -186,8 +186,9 @@ class HttpServer:
 
         A client that has just connected sends its request in a moment; closed before, it would have lost it.
         """
-        patient_until = self._loop.time() + min(timeout_s, _FRESH_S)
-        while any(protocol.is_fresh for protocol in self.connections) and self._loop.time() < patient_until:
+        for _ in range(int(min(timeout_s, _FRESH_S) / _LOOK_S)):
+            if not any(protocol.is_fresh for protocol in self.connections):
+                break
             await asyncio.sleep(_LOOK_S)
         connections = list(self.connections)
         for protocol in connections:
