@@ -130,6 +130,9 @@ export class Topic {
         return this.#part(frame);
       case "presence":
         return this.#present(frame);
+      case "transaction": // the end of one whose last change is not told here: a position, and nothing else
+        this.#recovery.accept(frame as RealtimePayload);
+        return this.#recovery.settle();
       case "event":
       case "db_change":
       case "chat_message":

@@ -68,6 +68,7 @@ export class Presence {
   /** @internal Forget everybody. */
   _clear(): void {
     this.#version = undefined;
+    this.#occupancy = { users: 0, connections: 0 };
     if (this.#members.size) this.#become(new Map());
   }
 

@@ -25,6 +25,7 @@ export class Recovery {
   #at: Position | undefined;
   #missed = 0; // frames that belong to the verdict and are still to come
   #verdict: Verdict | undefined;
+  #end: Position | undefined; // of what the verdict is about
 
   constructor(
     private readonly topic: string,
@@ -68,19 +69,28 @@ export class Recovery {
     if (this.#missed || !this.#verdict) return;
     const verdict = this.#verdict;
     this.#verdict = undefined;
+    const end = this.#end;
+    // what lies before the end was told, or is hidden from this subscription
+    if (end && (this.#at === undefined || (this.#at.epoch === end.epoch && this.#at.offset < end.offset))) this.#at = end;
     this.tell(verdict);
   }
 
   /** The server's verdict. */
   judge(frame: ServerFrame): void {
-    const { type, count = 0, from, to, reason } = frame;
+    const { type, count = 0, from, to, reason, epoch, offset } = frame;
     const topic = this.topic;
-    this.#verdict =
+    const verdict: Verdict =
       type === "recovered"
         ? { recovered: { topic, count } }
         : { gap: { topic, reason, message: REASONS[reason] ?? "events may be missing", from, to } };
+    if (this.#missed) {
+      this.#missed--; // one more thing that happened meanwhile, in its place among what was missed
+      this.tell(verdict);
+      return this.settle();
+    }
+    this.#verdict = verdict;
     if (type === "gap" && this.#at?.epoch !== to?.epoch) this.#at = undefined;
-    if (type === "gap" && !count && to) this.#at = { ...to };
+    this.#end = type === "recovered" ? { epoch, offset } : (to ?? undefined);
     this.#missed = count;
     this.settle();
   }

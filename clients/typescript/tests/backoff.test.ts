@@ -295,6 +295,22 @@ test("a subscription that comes back sends its position, and the verdict is told
   expect(told).toEqual([["n", 5], ["n", 6, "missed"], ["n", 7, "missed"], ["recovered", 2], ["n", 8]]);
 });
 
+test("a transaction's end and a gap count among what was missed", async () => {
+  const { told, topic } = negotiated("orders");
+  FakeSocket.last.say({ type: "subscribed", topic, epoch: "d", offset: 1 });
+  FakeSocket.last.end();
+  await vi.advanceTimersByTimeAsync(1_000);
+  FakeSocket.last.open("flarelet-v1");
+  FakeSocket.last.say({ type: "subscribed", topic, epoch: "d", offset: 5 });
+  FakeSocket.last.say({ type: "recovered", topic, epoch: "d", offset: 5, count: 3 });
+  FakeSocket.last.say(event(topic, 2, "d"));
+  const ends = [{ epoch: "d", offset: 2 }, { epoch: "d", offset: 4 }];
+  FakeSocket.last.say({ type: "gap", topic, from: ends[0], to: ends[1], reason: "resync", count: 0 });
+  FakeSocket.last.say({ type: "transaction", topic, txn: 2, epoch: "d", offset: 5 });
+  FakeSocket.last.say(event(topic, 6, "d"));
+  expect(told).toEqual([["n", 2, "missed"], ["gap", "resync", ...ends], ["recovered", 3], ["n", 6]]);
+});
+
 test("a gap is told with its ends, and the position after it counts", async () => {
   const { told, topic } = negotiated();
   FakeSocket.last.say({ type: "subscribed", topic, epoch: "e1", offset: 4 });
