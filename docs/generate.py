@@ -77,11 +77,15 @@ def config_page() -> str:
     from dataclasses import MISSING, fields
 
     from durable_objects.realtime.core.settings import RealtimeSettings
-    from workers.runtime.config.models import LimitsSection, RealtimeSection
+    from workers.runtime.config.models import AiSection, LimitsSection, RealtimeSection
 
     defaults = {field.name: field.default for field in fields(RealtimeSettings) if field.default is not MISSING}
     limits = "".join(
         f"| `{name}` | `{field.default:g}` | {LIMITS[name]} |\n" for name, field in LimitsSection.model_fields.items()
+    )
+    ai = "".join(
+        f"| `{name}` | {f'`{field.default:g}`' if isinstance(field.default, float) else '-'} | {AI[name]} |\n"
+        for name, field in AiSection.model_fields.items()
     )
     rows = ""
     for name, field in RealtimeSection.model_fields.items():
@@ -95,6 +99,10 @@ def config_page() -> str:
         "## `[flarelet.limits]`\n\n"
         "How long code of a Worker may take, in seconds; 0 is no limit.\n\n"
         "| key | default | meaning |\n| --- | --- | --- |\n" + limits + "\n"
+        "## `[flarelet.ai]`\n\n"
+        "What answers the binding of `[ai]`, see [bindings](bindings.md#ai). Without `base_url` it is the\n"
+        "demo model.\n\n"
+        "| key | default | meaning |\n| --- | --- | --- |\n" + ai + "\n"
         "## `[flarelet.realtime]`\n\n"
         "Without it nothing of realtime exists.\n\n"
         "| key | default | meaning |\n| --- | --- | --- |\n" + rows + "\n"
@@ -111,6 +119,15 @@ LIMITS = {
     "that stream, WebSockets and `waitUntil` go on after the response and do not count",
     "busy_s": "until code that lets nothing else run (an infinite loop) is interrupted by a `BusyError`; the log says "
     "after 1.5 s where it is",
+}
+
+
+AI = {
+    "base_url": "an endpoint of OpenAI's protocol, such as `http://localhost:11434/v1`",
+    "api_key": "its key, or better the name of a secret in `.dev.vars`",
+    "model": "the model there, for every name that `models` does not have; default: the name as it is",
+    "models": 'models there by Workers AI names: `{ "@cf/baai/bge-base-en-v1.5" = "text-embedding-3-small" }`',
+    "timeout_s": "seconds the endpoint may say nothing, before its answer and within a stream",
 }
 
 

@@ -54,7 +54,6 @@ _KINDS = {
     "unsafe_hello_world": "hello world",
     "images": "Images",
     "media": "Media",
-    "ai": "Workers AI",
     "browser": "Browser Rendering",
 }
 _SPOKEN_WITH_A_VOWEL = ("R2", "Analytics Engine", "email", "mTLS certificate", "Images", "AI Search", "Artifacts")
@@ -144,6 +143,8 @@ def check_names(project: Project) -> None:
         claims.append((settings.version_metadata.binding, "version_metadata.binding"))
     if settings.assets is not None and settings.assets.binding is not None:
         claims.append((settings.assets.binding, "assets.binding"))
+    if settings.ai is not None:
+        claims.append((settings.ai.binding, "ai.binding"))
     claims += [(name, kind) for name, kind in _unserved(settings)]
     if settings.flarelet is not None and settings.flarelet.realtime is not None:
         claims.append((settings.flarelet.realtime.binding, "flarelet.realtime.binding"))

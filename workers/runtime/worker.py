@@ -70,6 +70,8 @@ class Worker:
         found.update({service.binding: ServiceBinding(Link(service, callees)) for service in settings.services})
         if settings.assets is not None and settings.assets.directory is not None:
             found.update(self._open_assets())
+        if settings.ai is not None:
+            found[settings.ai.binding] = self._open_ai()
         if settings.worker_loaders:
             from workers.runtime.worker_loader import WorkerLoader
 
@@ -79,6 +81,12 @@ class Worker:
                 found[entry.binding] = loader
         self.isolate.bind(found)
         self.isolate.load()
+
+    def _open_ai(self) -> object:
+        from workers.runtime.ai.binding import Ai
+        from workers.runtime.ai.settings import open_model
+
+        return Ai(open_model(self.project, lambda request: self.isolate.ambient.fetch(request)))
 
     def _open_assets(self) -> dict[str, object]:
         from workers.runtime.assets.server import open_assets

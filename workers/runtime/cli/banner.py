@@ -63,6 +63,9 @@ def _bindings(project: Project) -> list[str]:
     shown += [f"{entry.binding} (Workflow {entry.class_name})" for entry in settings.workflows]
     shown += [f"{entry.name} (rate limit)" for entry in settings.ratelimits]
     shown += [f"{entry.binding} (Worker loader)" for entry in settings.worker_loaders]
+    if settings.ai is not None:
+        ai = None if settings.flarelet is None else settings.flarelet.ai
+        shown.append(f"{settings.ai.binding} (AI: {(ai and ai.base_url) or 'demo model'})")
     shown += [f"{name} (var)" for name in settings.vars if name not in project.dev_vars]
     shown += [f"{name} (secret)" for name in project.dev_vars]
     return shown

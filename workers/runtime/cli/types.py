@@ -117,5 +117,7 @@ def _bindings(project: Project, writer: _Writer) -> Iterator[tuple[str, str]]:
         yield settings.version_metadata.binding, writer.value(settings.version_metadata.binding, facts)
     if settings.flarelet is not None and settings.flarelet.realtime is not None:
         yield settings.flarelet.realtime.binding, writer.named(_REALTIME)
+    if settings.ai is not None:
+        yield settings.ai.binding, writer.named(("workers.runtime.ai.binding", "Ai"))
     for name in unavailable(settings):
         yield name, writer.named(("typing", "Any"))

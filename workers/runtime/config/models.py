@@ -14,6 +14,8 @@ from workers.runtime.config.known_keys import DEPLOYMENT, TOP_ONLY
 from workers.runtime.config.realtime_access import JwtSection, RuleSection
 
 __all__ = [
+    "AiBinding",
+    "AiSection",
     "Assets",
     "D1Database",
     "Dev",
@@ -234,6 +236,13 @@ class WorkerLoader(Section):
     binding: BindingName
 
 
+class AiBinding(Section):
+    """The `ai` table."""
+
+    also_known = frozenset({"remote", "staging"})
+    binding: BindingName
+
+
 class VersionMetadata(Section):
     """The `version_metadata` table."""
 
@@ -342,6 +351,30 @@ class LimitsSection(BaseModel):
     """Until code that lets nothing else run is interrupted."""
 
 
+class AiSection(BaseModel):
+    """The `[flarelet.ai]` table: what answers `env.AI`. Without `base_url` it is the demo model."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+    base_url: str | None = None
+    api_key: str | None = Field(default=None, pattern=r"^[!-~]+$", repr=False)
+    model: str | None = None
+    models: dict[str, str] = Field(default_factory=dict[str, str])
+    timeout_s: Annotated[float, Field(gt=0, strict=False)] = 60.0
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#\s]*)?", value):
+            raise ValueError("must be an address such as http://localhost:11434/v1, without a key or a query")
+        return value
+
+    @model_validator(mode="after")
+    def _has_an_endpoint(self) -> Self:
+        if self.base_url is None and self.model_fields_set & {"api_key", "model", "models", "timeout_s"}:
+            raise ValueError("base_url is missing: the endpoint that the other keys are about")
+        return self
+
+
 class Flarelet(BaseModel):
     """The `[flarelet]` table: what wrangler does not have."""
 
@@ -350,6 +383,7 @@ class Flarelet(BaseModel):
     """Whose limits hold where they depend on it."""
     limits: LimitsSection = Field(default_factory=LimitsSection)
     realtime: RealtimeSection | None = None
+    ai: AiSection | None = None
 
 
 class KnownBinding(Section):
@@ -405,7 +439,7 @@ class Environment(Section):
     worker_loaders: list[WorkerLoader] = Field(default_factory=list[WorkerLoader])
     images: KnownBinding | None = None
     media: KnownBinding | None = None
-    ai: KnownBinding | None = None
+    ai: AiBinding | None = None
     browser: KnownBinding | None = None
     flarelet: Flarelet | None = None
 

@@ -39,12 +39,12 @@ def test_vars_and_secrets_are_plain_values(tmp_path: Path) -> None:
 
 def test_bindings_that_are_not_served_say_what_they_are_when_used(tmp_path: Path) -> None:
     text = """
-    ai = { binding = "AI" }
+    browser = { binding = "BROWSER" }
     r2_buckets = [{ binding = "FILES", bucket_name = "b" }]
     queues = { producers = [{ binding = "JOBS", queue = "q" }] }
     """
     found = bindings.unavailable(project(tmp_path, text).settings)
-    assert sorted(found) == ["AI", "FILES", "JOBS"]
+    assert sorted(found) == ["BROWSER", "FILES", "JOBS"]
     with pytest.raises(JsException) as caught:
         found["JOBS"].send({})
     assert str(caught.value) == "Error: env.JOBS is a queue binding, which this runtime does not serve yet"
