@@ -21,7 +21,7 @@ from workers.runtime.isolate import Isolate
 from workers.runtime.tracebacks import log_failure
 from workers.runtime.watchdog import StubbornBusyError
 
-__all__ = ["Dispatcher", "ScheduledController"]
+__all__ = ["Dispatcher", "ScheduledController", "accepted"]
 
 _SCHEDULED_PATHS = frozenset({"/cdn-cgi/handler/scheduled", "/cdn-cgi/mf/scheduled", "/cdn-cgi/local/scheduled"})
 _NOT_A_RESPONSE = "Incorrect type for Promise: the Promise did not resolve to 'Response'."
@@ -136,7 +136,7 @@ class Dispatcher:
         isolate, context, env = self._isolate, self._isolate.context, self._isolate.env
         entrypoint = isolate.default
         if entrypoint is not None and callable(getattr(entrypoint, "fetch", None)):
-            count = _accepted(entrypoint.fetch, 4) - 1
+            count = accepted(entrypoint.fetch, 4) - 1
             surplus = (None,) * (count - 1)
             if count <= 0:
                 return lambda request: entrypoint(context, env).fetch()
@@ -145,7 +145,7 @@ class Dispatcher:
             return lambda request: entrypoint(context, env).fetch(Request(request), *surplus)
         function = isolate.function("on_fetch")
         if function is not None and entrypoint is None:
-            count = _accepted(function, 3)
+            count = accepted(function, 3)
             return lambda request: function(*(Request(request), env, context)[:count])
         return self._no_fetch
 
@@ -191,7 +191,7 @@ class Dispatcher:
             args: tuple[Any, ...] = (controller, None, None)
         else:
             handler = isolate.function("on_scheduled")
-            args = (controller, isolate.env, isolate.context)[: _accepted(handler, 3)] if handler is not None else ()
+            args = (controller, isolate.env, isolate.context)[: accepted(handler, 3)] if handler is not None else ()
         if handler is None:
             raise JsTypeError("Handler does not export a scheduled() function.")
         result: Any = stacks.call(handler, *args) if stacks.is_armed() else handler(*args)
@@ -211,7 +211,7 @@ class Dispatcher:
         return web.Response(report.text(), status=500)
 
 
-def _accepted(function: Callable[..., Any], most: int) -> int:
+def accepted(function: Callable[..., Any], most: int) -> int:
     """Return how many positional arguments a handler takes, at most `most`: surplus ones are not passed."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):

@@ -18,6 +18,7 @@ from workers.entrypoints import DurableObject, WorkerEntrypoint, WorkflowEntrypo
 from workers.request import Request
 from workers.response import FetchResponse, Response
 from workers.runtime.config.models import Service
+from workers.runtime.dispatch import accepted
 from workers.runtime.isolate import ExecutionContext, Isolate
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Callee:
             if function is None:
                 raise JsTypeError(_NO_FETCH)
             arguments = (Request(request), env, context)
-        result: Any = function(*arguments[: _accepted(function)])
+        result: Any = function(*arguments[: accepted(function, 3)])
         if inspect.isawaitable(result):
             result = await result
         if isinstance(result, FetchResponse):
@@ -143,14 +144,6 @@ class Callee:
 
 async def _straight(request: web.Request, handler: Callable[[web.Request], Awaitable[web.Response]]) -> web.Response:
     return await handler(request)
-
-
-def _accepted(function: Callable[..., Any]) -> int:
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        return 3
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return min(3, sum(parameter.kind in positional for parameter in parameters))
 
 
 def _member(cls: type[Any], instance: Any, name: str) -> Any:

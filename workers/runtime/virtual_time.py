@@ -111,13 +111,13 @@ class VirtualTime:
 
     @property
     def elapsed_s(self) -> float:
-        """Virtual seconds since the start."""
-        return self._now - self._origin
+        """Virtual seconds since the start, to the nanosecond: the loop's own figures have odd last digits."""
+        return round(self._now - self._origin, 9)
 
     def next_timer_s(self) -> float | None:
         """Seconds until the next timer falls due, `None` when none is set."""
         when = self._next_timer()
-        return None if when is None else max(0.0, when - self._now)
+        return None if when is None else round(max(0.0, when - self._now), 9)
 
     # -- moving
 

@@ -18,6 +18,7 @@ from durable_objects.namespace import DurableObjectNamespace
 from durable_objects.stub import DurableObjectStub, actor_behind
 from workers.compat.proxies import JsException, JsTypeError
 from workers.runtime.app import App
+from workers.runtime.dispatch import accepted
 
 __all__ = ["evict", "evict_all", "list_ids", "run_alarm", "run_inside", "stub_of"]
 
@@ -43,7 +44,7 @@ async def run_inside(stub: object, callback: Callable[..., Any]) -> Any:
     actor = _actor(stub, "runInDurableObject")
     if not callable(callback):
         raise JsTypeError("Failed to execute 'runInDurableObject': parameter 2 is not of type 'function'.")
-    count = _accepted(callback)
+    count = accepted(callback, 2)
     instance = actor.wake()
     raised: list[Exception] = []
 
@@ -61,13 +62,6 @@ async def run_inside(stub: object, callback: Callable[..., Any]) -> Any:
     if raised:
         raise raised[0]
     return result
-
-
-def _accepted(callback: Callable[..., Any]) -> int:
-    parameters = inspect.signature(callback).parameters.values()
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        return 2
-    return min(2, sum(one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in parameters))
 
 
 async def run_alarm(stub: object) -> bool:

@@ -14,7 +14,7 @@ from workers.compat import ambient
 from workers.runtime.config.load import Project, load
 from workers.runtime.testing.helpers import current
 from workers.runtime.testing.leftovers import left_running
-from workers.runtime.testing.miniflare import Bindings, Miniflare
+from workers.runtime.testing.miniflare import Miniflare
 from workers.runtime.testing.options import Options, WorkerOptions
 from workers.runtime.testing.report import Figures, Route, collect
 from workers.runtime.testing.state import StateTemplate
@@ -119,10 +119,6 @@ class Kit:
                 app.patience_s = 0.0
             finally:
                 await miniflare.dispose()
-
-    async def env(self, miniflare: Miniflare) -> Bindings:
-        """Return the bindings of the project's Worker."""
-        return await miniflare.get_bindings()
 
 
 class Session:

@@ -82,10 +82,10 @@ class Miniflare:
         Raises:
             TypeError: An option is not known or has a wrong value.
         """
-        self._given: dict[str, Any] = {**(options or {}), **given}
+        wanted: dict[str, Any] = {**(options or {}), **given}
         self._folder = Path(tempfile.mkdtemp(prefix="flarelet-"))
         try:
-            self._options = read_options(self._given, self._folder / "source")
+            self._options = read_options(wanted, self._folder / "source")
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
@@ -109,7 +109,7 @@ class Miniflare:
     def over(cls, options: Options, state: Path) -> Miniflare:
         """Return an instance for options that are read already, on a state folder that somebody else removes."""
         made = cls.__new__(cls)
-        made._given, made._options = {}, options
+        made._options = options
         made._folder, made._state = state, state
         made._owned = made._app = made._server = made._url = made.clock = None
         made._is_disposed = False
@@ -221,7 +221,7 @@ class Miniflare:
         read = read_options(new, self._folder / "source")
         was_running = self._app is not None
         await self._stop()
-        self._given, self._options = new, read
+        self._options = read
         if was_running:
             await self.start()
 

@@ -13,6 +13,7 @@ from workers.compat.fetcher import Fetcher
 from workers.compat.proxies import JsTypeError
 from workers.request import Request
 from workers.response import Response
+from workers.runtime.dispatch import accepted
 from workers.runtime.isolate import Isolate
 from workers.runtime.testing.contexts import (
     MessageBatch,
@@ -153,17 +154,8 @@ class TestWorker:
                 arguments = (argument, isolate.env, ctx)
             if handler is None:
                 raise JsTypeError(f"Handler does not export a {kind}() function.")
-            result = handler(*arguments[: _accepted(handler)])
+            result = handler(*arguments[: accepted(handler, 3)])
             if inspect.isawaitable(result):
                 await result
             await wait_on_execution_context(ctx)
         return ctx
-
-
-def _accepted(handler: Callable[..., Any]) -> int:
-    parameters = inspect.signature(handler).parameters.values()
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
-        return 3
-    return sum(
-        parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD) for parameter in parameters
-    )
